@@ -1,0 +1,147 @@
+//! Every bound in the program, with its reason, and the relations between them checked when the
+//! program is compiled.
+//!
+//! A name ends in its unit. What a user may change has here its default and its legal range; the
+//! configuration refuses anything outside of it.
+
+use std::time::Duration;
+
+/// One KiB, for the sums below.
+pub const KIB: usize = 1024;
+/// One MiB.
+pub const MIB: usize = 1024 * KIB;
+
+// ---- receive -------------------------------------------------------------------------------
+
+/// Longest frame that is kept whole, by default. rsyslog advises 64 KiB; the longest of the real
+/// vendors' messages that we know is under 5 KiB.
+pub const FRAME_BYTES_DEFAULT: usize = 64 * KIB;
+/// RFC 5424 section 6.1 asks every receiver to take at least 480 octets and advises 2,048.
+pub const FRAME_BYTES_LEAST: usize = 2048;
+/// Past this no row could reach the service in one call anyway.
+pub const FRAME_BYTES_MOST: usize = MIB;
+/// Digits of an octet count (RFC 6587 section 3.4.1): `FRAME_BYTES_MOST` has seven. A longer count
+/// is refused before any arithmetic is done on it.
+pub const OCTET_COUNT_DIGITS_MAX: usize = 7;
+/// What one `recv` may bring; one such buffer for each shard, shared by its connections.
+pub const READ_BYTES_MAX: usize = 256 * KIB;
+/// What a partial frame keeps of its buffer once it is empty again: nothing above this.
+pub const PARTIAL_BYTES_KEPT: usize = 0;
+/// Open connections over all listeners, by default. Each costs a file descriptor and at most
+/// 1 KiB of user memory while idle.
+pub const CONNECTIONS_DEFAULT: usize = 10_000;
+/// Highest number of connections that may be configured.
+pub const CONNECTIONS_MOST: usize = 1_000_000;
+/// Bytes of unfinished frames over all connections, by default: 1,024 connections may each hold an
+/// unfinished frame of the greatest default length.
+pub const PARTIAL_BYTES_DEFAULT: usize = 64 * MIB;
+/// A frame that has begun has so long to end.
+pub const PARTIAL_AGE_DEFAULT: Duration = Duration::from_secs(60);
+/// How long a stopping shard goes on reading what its connections have already sent.
+pub const DRAIN_READ_TIME: Duration = Duration::from_secs(5);
+
+/// A connection that has just delivered is read again in rounds, at first after this many
+/// milliseconds; the interval halves while reads are full and doubles while they are small.
+pub const ROUND_MS_FIRST: u32 = 8;
+/// Shortest interval between two reads of one connection that keeps up.
+pub const ROUND_MS_LEAST: u32 = 1;
+/// Longest. Data on a busy connection waits no longer than this, which keeps the promise of
+/// 100 ms with room for the work of the round itself.
+pub const ROUND_MS_MOST: u32 = 64;
+/// A read below this is small: the next one may wait longer.
+pub const READ_BYTES_SMALL: usize = 8 * KIB;
+/// A read above this is full: half of the receive window that a Linux socket starts with.
+pub const READ_BYTES_FULL: usize = 32 * KIB;
+
+// ---- rows and pages ------------------------------------------------------------------------
+
+/// Longest value of a column: the service cuts longer ones without a word ("64 KB"), so we cut at
+/// a character boundary and count it.
+pub const COLUMN_BYTES_MAX: usize = 64 * KIB;
+/// A page is handed over once it holds this much. A quarter of a body: the uploader compresses
+/// one page while the shard fills the next.
+pub const PAGE_BYTES: usize = 256 * KIB;
+/// Room behind that for the row that crosses the mark, so that it does not have to move.
+pub const PAGE_BYTES_SLACK: usize = 64 * KIB;
+/// Memory for pages, by default; the number of pages follows from it and is what bounds the rows
+/// that are held before compression.
+pub const PAGES_BYTES_DEFAULT: usize = 64 * MIB;
+/// Least memory for pages: for each core a page being filled, one in the ring, one being taken.
+pub const PAGES_BYTES_LEAST: usize = 4 * MIB;
+/// Most memory for pages.
+pub const PAGES_BYTES_MOST: usize = 64 * 1024 * MIB;
+
+// ---- batches -------------------------------------------------------------------------------
+
+/// The service refuses a longer body with 413: "Maximum allowed content length: 1048576 bytes".
+pub const SERVICE_BODY_BYTES_MAX: usize = 1_048_576;
+/// Bytes of JSON in one body, by default: the reading of the limit that every SDK follows.
+pub const BODY_RAW_BYTES_DEFAULT: usize = 1_000_000;
+/// Highest that may be configured, for the reading that counts compressed bytes only.
+pub const BODY_RAW_BYTES_MOST: usize = 50 * MIB;
+/// Bytes of one body after gzip, by default.
+pub const BODY_WIRE_BYTES_DEFAULT: usize = 1_000_000;
+/// Lowest that may be configured for either: a body must hold one row of ordinary length.
+pub const BODY_BYTES_LEAST: usize = 64 * KIB;
+/// The oldest row waits so long for its body to fill, by default.
+pub const LINGER_DEFAULT: Duration = Duration::from_secs(1);
+/// gzip level by default: higher levels cost three to four times the time for a third fewer bytes.
+pub const GZIP_LEVEL_DEFAULT: u32 = 1;
+
+// ---- upload --------------------------------------------------------------------------------
+
+/// Requests that one uploader keeps in flight, by default. One call of 1 MB at 50 ms carries
+/// 20 MB/s of rows.
+pub const REQUESTS_IN_FLIGHT_DEFAULT: usize = 8;
+/// Highest that may be configured.
+pub const REQUESTS_IN_FLIGHT_MOST: usize = 256;
+/// One request, from connect to the last byte of the answer, by default.
+pub const REQUEST_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// TCP and TLS handshakes.
+pub const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// What is read of any answer, of the ingestion or of the token endpoint.
+pub const ANSWER_BYTES_MAX: usize = 64 * KIB;
+/// First pause before a retry; doubled at each try, with full jitter.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause before a retry that the service did not ask for.
+pub const BACKOFF_MOST: Duration = Duration::from_secs(30);
+/// Longest `Retry-After` that is honoured; a longer one is cut to this, and the next answer decides.
+pub const RETRY_AFTER_MOST: Duration = Duration::from_secs(300);
+/// 429 without `Retry-After`.
+pub const RETRY_AFTER_ABSENT: Duration = Duration::from_secs(30);
+/// 403 and 404: role changes take up to 30 minutes to act, so the data is held and tried again.
+pub const HOLD_MOST: Duration = Duration::from_secs(60);
+/// Rules in one destination.
+pub const RULES_MOST: usize = 100;
+/// A token is renewed when less than this is left of it (or half of its life, if that is less).
+pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(300);
+/// Between two tries to renew a token that is still valid.
+pub const TOKEN_RENEW_PAUSE: Duration = Duration::from_secs(30);
+/// How long a stopping program goes on uploading, by default.
+pub const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
+
+// ---- being watched -------------------------------------------------------------------------
+
+/// Head of a request to the metrics listener.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 8 * KIB;
+/// A connection to the metrics listener lives no longer than this.
+pub const METRICS_CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// Connections to the metrics listener at once.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
+/// Latency histograms reach to this many microseconds (one hour; later ones are counted there)...
+pub const LATENCY_US_MAX: u64 = 3_600_000_000;
+/// ...with so many significant figures (1 %).
+pub const LATENCY_FIGURES: u8 = 2;
+
+const _: () = assert!(FRAME_BYTES_LEAST <= FRAME_BYTES_DEFAULT);
+const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MOST);
+const _: () = assert!(FRAME_BYTES_MOST < 10usize.pow(OCTET_COUNT_DIGITS_MAX as u32));
+const _: () = assert!(ROUND_MS_LEAST.is_power_of_two() && ROUND_MS_MOST.is_power_of_two());
+const _: () = assert!(ROUND_MS_LEAST <= ROUND_MS_FIRST && ROUND_MS_FIRST <= ROUND_MS_MOST);
+const _: () = assert!(ROUND_MS_MOST < 100);
+const _: () = assert!(READ_BYTES_SMALL < READ_BYTES_FULL && READ_BYTES_FULL < READ_BYTES_MAX);
+const _: () = assert!(BODY_WIRE_BYTES_DEFAULT < SERVICE_BODY_BYTES_MAX);
+const _: () = assert!(BODY_RAW_BYTES_DEFAULT < SERVICE_BODY_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_LEAST <= BODY_RAW_BYTES_DEFAULT);
+const _: () = assert!(PAGES_BYTES_LEAST / (PAGE_BYTES + PAGE_BYTES_SLACK) >= 8);
+const _: () = assert!(PAGES_BYTES_LEAST <= PAGES_BYTES_DEFAULT);

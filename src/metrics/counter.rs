@@ -1,0 +1,369 @@
+//! The closed set of counters.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the set: variant, name, reason label, help. One line a counter, so that the whole set
+/// can be read at once.
+macro_rules! counters {
+    ($( $(#[doc = $help:literal])+ $variant:ident => $name:literal $( { $label:literal = $value:literal } )? ),+ $(,)?) => {
+        /// Everything that is counted. The name is that of the metric without its prefix.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Counter {
+            $( $(#[doc = $help])+ $variant, )+
+        }
+
+        impl Counter {
+            /// All of them, in the order in which the data flows.
+            pub const ALL: &'static [Counter] = &[ $( Counter::$variant, )+ ];
+
+            /// Metric name, without prefix.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $( Counter::$variant => $name, )+ }
+            }
+
+            /// Label and value that set it apart from others of the same name.
+            #[must_use]
+            pub fn label(self) -> Option<(&'static str, &'static str)> {
+                match self { $( Counter::$variant => counters!(@label $( $label, $value )?), )+ }
+            }
+
+            /// One sentence for the reader of `/metrics`.
+            #[must_use]
+            pub fn help(self) -> &'static str {
+                match self { $( Counter::$variant => concat!($( $help ),+).trim_ascii_start(), )+ }
+            }
+        }
+    };
+    (@label) => { None };
+    (@label $label:literal, $value:literal) => { Some(($label, $value)) };
+}
+
+counters! {
+    // ---- connections
+    /// Connections accepted.
+    ConnectionsAccepted => "connections_accepted_total",
+    /// Connections closed after they were accepted.
+    ConnectionsClosedByPeer => "connections_closed_total" { "reason" = "peer" },
+    /// Connections closed after they were accepted.
+    ConnectionsClosedByReset => "connections_closed_total" { "reason" = "reset" },
+    /// Connections closed after they were accepted.
+    ConnectionsClosedByFraming => "connections_closed_total" { "reason" = "framing_error" },
+    /// Connections closed after they were accepted.
+    ConnectionsClosedByStall => "connections_closed_total" { "reason" = "partial_frame_stalled" },
+    /// Connections closed after they were accepted.
+    ConnectionsClosedByBudget => "connections_closed_total" { "reason" = "partial_frame_budget" },
+    /// Connections closed after they were accepted.
+    ConnectionsClosedByStop => "connections_closed_total" { "reason" = "stop" },
+    /// Connections refused at once.
+    ConnectionsRefused => "connections_refused_total" { "reason" = "too_many" },
+    /// Connections moved from a busy shard to an idle one.
+    ConnectionsMoved => "connections_moved_total",
+
+    // ---- bytes
+    /// Bytes received from senders: framed, discarded, or part of an unfinished frame.
+    BytesReceived => "received_bytes_total",
+    /// Bytes that ended in a frame, with the delimiters and octet counts around them.
+    BytesFramed => "framed_bytes_total",
+    /// Bytes received that are in no frame.
+    BytesDiscardedTooLong => "discarded_bytes_total" { "reason" = "frame_too_long" },
+    /// Bytes received that are in no frame.
+    BytesDiscardedBroken => "discarded_bytes_total" { "reason" = "framing_error" },
+    /// Bytes received that are in no frame.
+    BytesDiscardedPartial => "discarded_bytes_total" { "reason" = "partial_frame" },
+    /// Reads from sockets that brought bytes.
+    Reads => "reads_total",
+
+    // ---- frames
+    /// Syslog frames received, whole, cut or partial; each becomes a row or is lost with a reason.
+    FramesReceived => "frames_received_total",
+    /// Frames longer than the limit: cut there, marked, the rest skipped.
+    FramesTruncated => "frames_truncated_total",
+    /// Frames that were unfinished when their connection ended and held a CEF header: kept, marked.
+    FramesPartial => "frames_partial_total",
+    /// Octet counts that were no number or past the limit; the connection is closed.
+    FramingErrors => "framing_errors_total",
+    /// Frames lost.
+    FramesLostPartial => "frames_lost_total" { "reason" = "partial" },
+    /// Frames lost.
+    FramesLostUnparsed => "frames_lost_total" { "reason" = "unparsed_dropped_by_configuration" },
+    /// Frames lost.
+    FramesLostStop => "frames_lost_total" { "reason" = "stopped_before_a_page_was_free" },
+
+    // ---- records
+    /// Frames parsed as CEF.
+    RecordsParsed => "records_parsed_total",
+    /// Frames that are not CEF, or too broken.
+    RecordsUnparsedNoCef => "records_unparsed_total" { "reason" = "no_cef" },
+    /// Frames that are not CEF, or too broken.
+    RecordsUnparsedHeader => "records_unparsed_total" { "reason" = "header_incomplete" },
+    /// CEF records with something amiss that were kept and marked.
+    RecordsDegradedSeverity => "records_degraded_total" { "reason" = "severity_missing" },
+    /// CEF records with something amiss that were kept and marked.
+    RecordsDegradedPipe => "records_degraded_total" { "reason" = "last_pipe_missing" },
+    /// CEF records with something amiss that were kept and marked.
+    RecordsDegradedStray => "records_degraded_total" { "reason" = "text_before_first_key" },
+    /// CEF records with invalid UTF-8, replaced by U+FFFD.
+    RecordsInvalidUtf8 => "records_invalid_utf8_total",
+    /// Values longer than a column holds, cut at a character boundary.
+    ValuesTruncated => "values_truncated_total",
+    /// Values that do not fit their column's type and went to AdditionalExtensions.
+    ValuesUnfit => "values_unfit_total",
+    /// Times asked for as TimeGenerated that were absent, no time, or outside of what the service
+    /// takes; the time of receipt stands instead.
+    TimesReplaced => "times_replaced_total",
+
+    // ---- rows
+    /// Rows written into pages.
+    RowsWritten => "rows_written_total",
+    /// Rows that were too long for one call and were shortened.
+    RowsShortened => "rows_shortened_total",
+    /// Bytes of JSON written into pages.
+    RowBytesWritten => "row_bytes_written_total",
+    /// Rows handed to the ring.
+    RowsHanded => "rows_handed_total",
+    /// Pages handed to the ring.
+    PagesHanded => "pages_handed_total",
+    /// Times that a shard found no free page and stopped reading.
+    ReadsPaused => "reads_paused_total",
+    /// Rows taken from the ring by an uploader.
+    RowsTaken => "rows_taken_total",
+    /// Rows in sealed bodies.
+    RowsSealed => "rows_sealed_total",
+    /// Bodies sealed.
+    BodiesSealed => "bodies_sealed_total",
+    /// Bytes of JSON in sealed bodies.
+    BodyRawBytes => "body_raw_bytes_total",
+    /// Bytes of sealed bodies after gzip.
+    BodyWireBytes => "body_wire_bytes_total",
+
+    // ---- upload
+    /// Rows answered with 2xx.
+    RowsUploaded => "rows_uploaded_total",
+    /// Bodies answered with 2xx.
+    BodiesUploaded => "bodies_uploaded_total",
+    /// Rows lost.
+    RowsLostRejected => "rows_lost_total" { "reason" = "rejected_by_service" },
+    /// Rows lost.
+    RowsLostTooLarge => "rows_lost_total" { "reason" = "row_too_large_for_service" },
+    /// Rows lost.
+    RowsLostUnsent => "rows_lost_total" { "reason" = "unsent_at_stop" },
+    /// Rows of requests whose end is unknown (reset or time-out after the body was sent) and that
+    /// were sent again: they may stand twice in the table.
+    RowsMaybeTwice => "rows_maybe_duplicated_total",
+    /// Requests sent.
+    Requests => "requests_total",
+    /// Bytes of request bodies sent, tries included.
+    RequestBytes => "request_bytes_total",
+    /// Answers by class.
+    AnswersAccepted => "answers_total" { "verdict" = "accepted" },
+    /// Answers by class.
+    AnswersThrottled => "answers_total" { "verdict" = "throttled" },
+    /// Answers by class.
+    AnswersUnavailable => "answers_total" { "verdict" = "unavailable" },
+    /// Answers by class.
+    AnswersUnauthorized => "answers_total" { "verdict" = "unauthorized" },
+    /// Answers by class.
+    AnswersForbidden => "answers_total" { "verdict" = "forbidden" },
+    /// Answers by class.
+    AnswersNotFound => "answers_total" { "verdict" = "not_found" },
+    /// Answers by class.
+    AnswersTooLarge => "answers_total" { "verdict" = "too_large" },
+    /// Answers by class.
+    AnswersRefused => "answers_total" { "verdict" = "refused" },
+    /// Requests that ended without an answer.
+    RequestsFailedConnect => "requests_failed_total" { "reason" = "connect" },
+    /// Requests that ended without an answer.
+    RequestsFailedReset => "requests_failed_total" { "reason" = "reset" },
+    /// Requests that ended without an answer.
+    RequestsFailedTimeout => "requests_failed_total" { "reason" = "timeout" },
+    /// Bodies that were halved and sent in parts.
+    BodiesHalved => "bodies_halved_total",
+    /// Tokens obtained.
+    TokensObtained => "tokens_obtained_total",
+    /// Tries to get a token that failed.
+    TokensFailed => "tokens_failed_total",
+}
+
+/// Number of counters.
+pub const COUNTERS_COUNT: usize = Counter::ALL.len();
+
+/// One thread's counters. Only that thread writes; anyone may read.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Counters([AtomicU64; COUNTERS_COUNT]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters([const { AtomicU64::new(0) }; COUNTERS_COUNT])
+    }
+}
+
+impl Counters {
+    /// Adds to one counter. Only the owning thread may call this: it is a load and a store, not an
+    /// atomic addition.
+    pub fn add(&self, counter: Counter, count: u64) {
+        if let Some(cell) = self.0.get(counter as usize) {
+            cell.store(
+                cell.load(Ordering::Relaxed).wrapping_add(count),
+                Ordering::Release,
+            );
+        }
+    }
+
+    /// One counter.
+    #[must_use]
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.0
+            .get(counter as usize)
+            .map_or(0, |cell| cell.load(Ordering::Acquire))
+    }
+}
+
+/// A stage between whose way in and way out rows are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// In the page that a shard is filling.
+    Page,
+    /// In the ring.
+    Ring,
+    /// In the body that an uploader is filling.
+    Body,
+    /// In sealed bodies: being sent, or waiting to be sent again.
+    Flight,
+}
+
+impl Stage {
+    /// All stages, in the order of the flow.
+    pub const ALL: [Stage; 4] = [Stage::Page, Stage::Ring, Stage::Body, Stage::Flight];
+
+    /// Its name in metrics and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Page => "page",
+            Stage::Ring => "ring",
+            Stage::Body => "body",
+            Stage::Flight => "flight",
+        }
+    }
+}
+
+/// All threads' counters at about one instant: rows are never seen to leave a stage that they were
+/// not seen to enter, since the counters are read against the flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot([u64; COUNTERS_COUNT]);
+
+impl Snapshot {
+    /// The sum over `threads`, read from the last stage to the first.
+    pub fn of<'a>(threads: impl IntoIterator<Item = &'a Counters> + Clone) -> Self {
+        let mut sums = [0u64; COUNTERS_COUNT];
+        for counter in Counter::ALL.iter().rev() {
+            if let Some(sum) = sums.get_mut(*counter as usize) {
+                *sum = threads.clone().into_iter().map(|t| t.value(*counter)).sum();
+            }
+        }
+        Snapshot(sums)
+    }
+
+    /// One counter.
+    #[must_use]
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or(0)
+    }
+
+    /// Rows held by a stage.
+    #[must_use]
+    pub fn held_in(&self, stage: Stage) -> u64 {
+        let (entered, left) = match stage {
+            Stage::Page => (
+                self.value(Counter::RowsWritten),
+                self.value(Counter::RowsHanded),
+            ),
+            Stage::Ring => (
+                self.value(Counter::RowsHanded),
+                self.value(Counter::RowsTaken),
+            ),
+            Stage::Body => (
+                self.value(Counter::RowsTaken),
+                self.value(Counter::RowsSealed),
+            ),
+            Stage::Flight => (
+                self.value(Counter::RowsSealed),
+                self.value(Counter::RowsUploaded) + self.rows_lost(),
+            ),
+        };
+        entered.saturating_sub(left)
+    }
+
+    /// Rows held by all stages.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        Stage::ALL.iter().map(|stage| self.held_in(*stage)).sum()
+    }
+
+    /// Frames lost before they became rows, over all reasons.
+    #[must_use]
+    pub fn frames_lost(&self) -> u64 {
+        self.sum_of("frames_lost_total")
+    }
+
+    /// Rows lost after they were written, over all reasons.
+    #[must_use]
+    pub fn rows_lost(&self) -> u64 {
+        self.sum_of("rows_lost_total")
+    }
+
+    /// Frames received minus everything that accounts for them: zero unless the program is wrong
+    /// (or the snapshot fell between two counters of one step; it is zero again at the next).
+    #[must_use]
+    pub fn imbalance(&self) -> i128 {
+        let received = i128::from(self.value(Counter::FramesReceived));
+        let accounted = i128::from(self.value(Counter::RowsUploaded))
+            + i128::from(self.held())
+            + i128::from(self.frames_lost())
+            + i128::from(self.rows_lost());
+        received - accounted
+    }
+
+    fn sum_of(&self, name: &str) -> u64 {
+        Counter::ALL
+            .iter()
+            .filter(|counter| counter.name() == name)
+            .map(|counter| self.value(*counter))
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_adds_up_all_threads_and_derives_what_is_held() {
+        let (shard, uploader) = (Counters::default(), Counters::default());
+        shard.add(Counter::FramesReceived, 10);
+        shard.add(Counter::FramesLostPartial, 1);
+        shard.add(Counter::RowsWritten, 9);
+        shard.add(Counter::RowsHanded, 7);
+        uploader.add(Counter::RowsTaken, 5);
+        uploader.add(Counter::RowsSealed, 4);
+        uploader.add(Counter::RowsUploaded, 2);
+        uploader.add(Counter::RowsLostRejected, 1);
+        let snapshot = Snapshot::of([&shard, &uploader]);
+        let held: Vec<u64> = Stage::ALL.iter().map(|s| snapshot.held_in(*s)).collect();
+        assert_eq!(held, [2, 2, 1, 1]);
+        assert_eq!(snapshot.imbalance(), 0);
+        shard.add(Counter::FramesReceived, 1);
+        assert_eq!(Snapshot::of([&shard, &uploader]).imbalance(), 1);
+    }
+
+    #[test]
+    fn no_two_counters_share_name_and_label() {
+        for (index, a) in Counter::ALL.iter().enumerate() {
+            for b in Counter::ALL.iter().skip(index + 1) {
+                assert!((a.name(), a.label()) != (b.name(), b.label()), "{a:?} {b:?}");
+            }
+        }
+    }
+}

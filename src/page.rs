@@ -1,0 +1,149 @@
+//! A page: encoded rows on their way from a shard to an uploader.
+//!
+//! ```text
+//! bytes  ,{"TimeGenerated":…},{"TimeGenerated":…},{"TimeGenerated":…}
+//!        ^ each row begins with its comma, so a run of rows after `[` and without its first byte
+//!          is the inside of a JSON array
+//! ends                      ^                    ^                    ^
+//! ```
+//!
+//! A page is filled on one core and read on another; it never holds half a row outside of
+//! [`RowPage::write_row`]. Its buffers are allocated once and go round: see [`crate::ring`].
+
+use crate::clock::Mono;
+use crate::limits::{PAGE_BYTES, PAGE_BYTES_SLACK};
+
+/// So many rows were received at one moment (by one read of one connection).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When.
+    pub at: Mono,
+    /// How many rows.
+    pub rows_count: u32,
+}
+
+/// Rows as JSON, with where each ends and when they were received.
+#[derive(Debug, Default)]
+pub struct RowPage {
+    /// Rows, each led by a comma.
+    bytes: Vec<u8>,
+    /// End offset of each row in `bytes`; ascending, and the last equals `bytes.len()`.
+    ends: Vec<u32>,
+    /// In order of receipt; the sum of `rows_count` equals `ends.len()`.
+    arrivals: Vec<Arrival>,
+    /// When the page was handed to the ring.
+    handed_at: Mono,
+}
+
+impl RowPage {
+    /// An empty page with its buffers allocated.
+    #[must_use]
+    pub fn new() -> Self {
+        RowPage {
+            bytes: Vec::with_capacity(PAGE_BYTES + PAGE_BYTES_SLACK),
+            ends: Vec::with_capacity(PAGE_BYTES / 256),
+            arrivals: Vec::with_capacity(PAGE_BYTES / 1024),
+            handed_at: Mono::default(),
+        }
+    }
+
+    /// Appends what `write` appends as one row received at `at`. If `write` leaves the row longer
+    /// than `row_bytes_max` the page is as before and the row's length is the error.
+    ///
+    /// # Errors
+    /// The length in bytes of a row that was too long, comma included.
+    pub fn write_row<T>(
+        &mut self,
+        at: Mono,
+        row_bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> Result<T, usize> {
+        let start = self.bytes.len();
+        self.bytes.push(b',');
+        let answer = write(&mut self.bytes);
+        let row_bytes = self.bytes.len().saturating_sub(start);
+        // `ends` holds 32 bits; a page is handed over long before, so this is the row's fault too
+        let end = match u32::try_from(self.bytes.len()) {
+            Ok(end) if row_bytes <= row_bytes_max => end,
+            _ => {
+                self.bytes.truncate(start);
+                return Err(row_bytes);
+            }
+        };
+        self.ends.push(end);
+        match self.arrivals.last_mut() {
+            Some(last) if last.at == at => last.rows_count += 1,
+            _ => self.arrivals.push(Arrival { at, rows_count: 1 }),
+        }
+        Ok(answer)
+    }
+
+    /// True once the page should be handed over.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= PAGE_BYTES
+    }
+
+    /// True if no row was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many rows it holds.
+    #[must_use]
+    pub fn rows_count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many bytes of JSON.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// End offset of each row in [`RowPage::bytes`].
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The rows, each led by a comma.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// When the rows were received, in order.
+    #[must_use]
+    pub fn arrivals(&self) -> &[Arrival] {
+        &self.arrivals
+    }
+
+    /// When the oldest row was received; nothing if the page is empty.
+    #[must_use]
+    pub fn opened_at(&self) -> Option<Mono> {
+        self.arrivals.first().map(|arrival| arrival.at)
+    }
+
+    /// When the page was handed to the ring.
+    #[must_use]
+    pub fn handed_at(&self) -> Mono {
+        self.handed_at
+    }
+
+    /// Notes that the page goes to the ring now.
+    pub fn hand_over(&mut self, now: Mono) {
+        self.handed_at = now;
+    }
+
+    /// Forgets the rows and keeps the buffers, unless a giant row has made them grow.
+    pub fn reset(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(PAGE_BYTES + PAGE_BYTES_SLACK);
+        self.ends.clear();
+        self.ends.shrink_to(PAGE_BYTES / 64);
+        self.arrivals.clear();
+        self.arrivals.shrink_to(PAGE_BYTES / 256);
+    }
+}

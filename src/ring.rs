@@ -1,0 +1,159 @@
+//! Pages from the shards to the uploaders and back, without locks.
+//!
+//! ```text
+//! shard  --- hand over --->  full  --- take ------->  uploader
+//! shard  <-- claim -------   free  <-- give back ---  uploader
+//! ```
+//!
+//! Two bounded queues (crossbeam's `ArrayQueue`) hold a fixed number of pages, made once: their
+//! number is the ceiling on memory between receipt and compression. A shard that finds no free
+//! page stops reading, and TCP carries that to the senders; nothing is dropped. A whole page
+//! crosses at once, so the price of the crossing is shared by some 250 rows.
+
+use crate::clock::Mono;
+use crate::limits::{PAGE_BYTES, PAGE_BYTES_SLACK};
+use crate::page::RowPage;
+use crossbeam::queue::ArrayQueue;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// The two queues and who waits on them. `tokio::sync::Notify` belongs to no runtime: shards await
+/// it on glommio, uploaders on tokio.
+#[derive(Debug)]
+pub struct Ring {
+    /// Rows on their way; as long as there are pages, so that handing over cannot fail.
+    full: ArrayQueue<RowPage>,
+    /// Empty pages.
+    free: ArrayQueue<RowPage>,
+    /// Wakes one uploader for each page handed over.
+    full_rings: Notify,
+    /// Wakes shards that wait for a page.
+    free_rings: Notify,
+    /// Shards that may still hand over.
+    shards_open: AtomicUsize,
+}
+
+impl Ring {
+    /// A ring of as many pages as fit into `pages_bytes`, filled by `shards_count` shards. Each
+    /// shard gets at least two pages, one to fill while the other travels.
+    #[must_use]
+    pub fn new(pages_bytes: usize, shards_count: usize) -> Self {
+        let pages_count = (pages_bytes / (PAGE_BYTES + PAGE_BYTES_SLACK)).max(2 * shards_count.max(1));
+        let free = ArrayQueue::new(pages_count);
+        for _ in 0..pages_count {
+            let _ = free.push(RowPage::new());
+        }
+        Ring {
+            full: ArrayQueue::new(pages_count),
+            free,
+            full_rings: Notify::new(),
+            free_rings: Notify::new(),
+            shards_open: AtomicUsize::new(shards_count),
+        }
+    }
+
+    /// How many pages go round.
+    #[must_use]
+    pub fn pages_count(&self) -> usize {
+        self.full.capacity()
+    }
+
+    /// How many pages wait for an uploader.
+    #[must_use]
+    pub fn pages_waiting(&self) -> usize {
+        self.full.len()
+    }
+
+    /// An empty page, if there is one.
+    #[must_use]
+    pub fn claim(&self) -> Option<RowPage> {
+        self.free.pop()
+    }
+
+    /// An empty page, when there is one.
+    pub async fn claimed(&self) -> RowPage {
+        loop {
+            // registered before the look, so that a page given back in between is not missed
+            let rings = self.free_rings.notified();
+            if let Some(page) = self.claim() {
+                return page;
+            }
+            rings.await;
+        }
+    }
+
+    /// Sends a page to the uploaders.
+    pub fn hand_over(&self, mut page: RowPage, now: Mono) {
+        page.hand_over(now);
+        let refused = self.full.push(page).is_err();
+        assert!(!refused, "there are as many places in the ring as pages");
+        self.full_rings.notify_one();
+    }
+
+    /// The next page, if one waits.
+    #[must_use]
+    pub fn take(&self) -> Option<RowPage> {
+        self.full.pop()
+    }
+
+    /// Waits until a page may be there, or the last shard has closed.
+    pub async fn ring(&self) {
+        self.full_rings.notified().await;
+    }
+
+    /// Gives a page back after its rows were taken over.
+    pub fn give_back(&self, mut page: RowPage) {
+        page.reset();
+        let refused = self.free.push(page).is_err();
+        assert!(!refused, "there are as many places in the ring as pages");
+        self.free_rings.notify_one();
+    }
+
+    /// A shard will hand over no more.
+    pub fn close_shard(&self) {
+        self.shards_open.fetch_sub(1, Ordering::Release);
+        self.full_rings.notify_waiters();
+        self.full_rings.notify_one();
+    }
+
+    /// True when no shard can hand over and nothing waits.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.shards_open.load(Ordering::Acquire) == 0 && self.full.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_gives_out_exactly_its_pages_and_takes_them_back() {
+        let ring = Ring::new(4 * (PAGE_BYTES + PAGE_BYTES_SLACK), 1);
+        assert_eq!(ring.pages_count(), 4);
+        let pages: Vec<_> = std::iter::from_fn(|| ring.claim()).collect();
+        assert_eq!(pages.len(), 4);
+        for page in pages {
+            ring.hand_over(page, Mono(1));
+        }
+        assert_eq!(ring.pages_waiting(), 4);
+        assert!(ring.claim().is_none());
+        while let Some(page) = ring.take() {
+            ring.give_back(page);
+        }
+        assert!(ring.claim().is_some());
+    }
+
+    #[test]
+    fn a_ring_is_finished_when_its_shards_are_closed_and_it_is_empty() {
+        let ring = Ring::new(0, 2);
+        ring.close_shard();
+        assert!(!ring.is_finished());
+        let page = ring.claim().unwrap();
+        ring.hand_over(page, Mono(1));
+        ring.close_shard();
+        assert!(!ring.is_finished());
+        assert!(ring.take().is_some());
+        assert!(ring.is_finished());
+    }
+}
