@@ -1,5 +1,6 @@
 //! cefline takes Common Event Format (CEF) syslog from security devices and lands it in Microsoft
 //! Sentinel's `CommonSecurityLog` table.
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod limits;
