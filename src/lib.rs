@@ -3,10 +3,13 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod frame;
 pub mod limits;
-pub mod map { //! map
+pub mod map {
+    //! map
     pub mod columns;
 }
 pub mod metrics;
 pub mod page;
+pub mod parse;
 pub mod ring;

@@ -1,0 +1,397 @@
+//! Common Event Format: where a message begins, its seven header fields, its extension.
+//!
+//! The rules are those of ArcSight's "Implementing Common Event Format" guide, widened by what real
+//! senders do. In short:
+//!
+//! - A message begins at the first `CEF:`, an optional blank, digits, an optional blank and `|`. A
+//!   bare `CEF:` before that is a tag (`CEF:CEF:0|`), a second one behind it is data.
+//! - A pipe ends a header field unless an odd number of backslashes stands before it.
+//! - A key is a run of letters, digits and `_.,[]-` that begins with a letter, a digit or `_`,
+//!   stands at the beginning or behind a blank, and is followed by a bare `=`. Any other `=` is part
+//!   of the value around it: URLs, base64, `msg=lang=en`.
+//! - A value reaches to the blanks before the next key. A tab counts as a blank there.
+//! - `msg=please set user=root now` cannot be decided: `user` is a key, as for all other parsers.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::Flaw;
+use memchr::{memchr_iter, memchr2};
+
+/// Why a frame is not a record. The codes stand in `DeviceEventClassID` of the rows made of such
+/// frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unparsed {
+    /// No `CEF:` with a version and a pipe behind it.
+    NoCef,
+    /// Fewer than seven header fields.
+    HeaderIncomplete,
+}
+
+impl Unparsed {
+    /// The reason code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Unparsed::NoCef => "no_cef",
+            Unparsed::HeaderIncomplete => "header_incomplete",
+        }
+    }
+
+    /// One sentence for the analyst who finds the row.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Unparsed::NoCef => "no CEF header in this message",
+            Unparsed::HeaderIncomplete => "CEF header with fewer than seven fields",
+        }
+    }
+}
+
+/// The header fields as they stand, with their escapes and the blanks around them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header<'f> {
+    /// Digits behind `CEF:`; 0 and 1 are in use.
+    pub version: &'f [u8],
+    /// Device Vendor.
+    pub vendor: &'f [u8],
+    /// Device Product.
+    pub product: &'f [u8],
+    /// Device Version.
+    pub device_version: &'f [u8],
+    /// Device Event Class ID (Signature ID).
+    pub class_id: &'f [u8],
+    /// Name.
+    pub name: &'f [u8],
+    /// Severity: a number, a word, or whatever the sender put there.
+    pub severity: &'f [u8],
+}
+
+/// Where a message begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Offset of `CEF:`.
+    pub start: usize,
+    /// Offset of the version's first digit.
+    version: usize,
+    /// Offset behind the version's last digit.
+    version_end: usize,
+    /// Offset behind the first pipe.
+    fields: usize,
+}
+
+/// Finds the beginning of the message: the first pipe with `CEF:` and digits before it.
+#[must_use]
+pub fn anchor(frame: &[u8]) -> Option<Anchor> {
+    memchr_iter(b'|', frame).find_map(|pipe| anchor_before(frame.get(..pipe)?))
+}
+
+fn anchor_before(text: &[u8]) -> Option<Anchor> {
+    let pipe = text.len();
+    let digits_and_before = text.strip_suffix(b" ").unwrap_or(text);
+    let version_end = digits_and_before.len();
+    let digits = digits_and_before
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let version = version_end.checked_sub(digits)?;
+    let before = digits_and_before.get(..version)?;
+    let before = before.strip_suffix(b" ").unwrap_or(before);
+    let start = before.strip_suffix(b"CEF:")?.len();
+    (digits > 0).then_some(Anchor {
+        start,
+        version,
+        version_end,
+        fields: pipe.saturating_add(1),
+    })
+}
+
+/// Reads the six fields behind the version. Gives the header, what is behind it, and what was amiss;
+/// nothing if there are too few fields.
+#[must_use]
+pub fn header(frame: &[u8], anchor: Anchor) -> Option<(Header<'_>, &[u8], Option<Flaw>)> {
+    let version = frame.get(anchor.version..anchor.version_end)?;
+    let (vendor, rest) = field(frame.get(anchor.fields..)?)?;
+    let (product, rest) = field(rest)?;
+    let (device_version, rest) = field(rest)?;
+    let (class_id, rest) = field(rest)?;
+    let (name, rest) = field(rest)?;
+    let (severity, rest, flaw) = match field(rest) {
+        Some((severity, rest)) => (severity, rest, None),
+        None if rest.trim_ascii().is_empty() => return None,
+        None if first_key(rest).is_some() => (&b""[..], rest, Some(Flaw::SeverityMissing)),
+        None => (rest, &b""[..], Some(Flaw::LastPipeMissing)),
+    };
+    let header = Header {
+        version,
+        vendor,
+        product,
+        device_version,
+        class_id,
+        name,
+        severity,
+    };
+    Some((header, rest, flaw))
+}
+
+/// The text up to the next pipe that no backslash takes, and what is behind that pipe.
+fn field(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut from = 0usize;
+    loop {
+        let at = from.saturating_add(memchr2(b'|', b'\\', text.get(from..)?)?);
+        if text.get(at) == Some(&b'|') {
+            return Some((text.get(..at)?, text.get(at.saturating_add(1)..)?));
+        }
+        // a backslash takes the byte behind it, whatever that is
+        from = at.saturating_add(2);
+    }
+}
+
+/// A key and its value, as they stand: the value with its escapes, without blanks at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair<'f> {
+    /// The key.
+    pub key: &'f [u8],
+    /// The value; it may be empty.
+    pub value: &'f [u8],
+}
+
+/// Sets the text before the first key apart. In front of the first key alone a pipe stands for a
+/// blank: Check Point sends one header field too many (`|Unknown|act=Accept`).
+#[must_use]
+pub fn split_stray(rest: &[u8]) -> (&[u8], &[u8]) {
+    let at = first_key(rest).unwrap_or(rest.len());
+    let (stray, extension) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+    (stray.trim_ascii(), extension)
+}
+
+/// Offset of the first key.
+fn first_key(text: &[u8]) -> Option<usize> {
+    let mut from = 0usize;
+    for equals in memchr_iter(b'=', text) {
+        let key = key_before(text, from, equals);
+        if is_key(text.get(key..equals).unwrap_or_default())
+            && (key == 0 || matches!(byte_before(text, key), Some(b' ' | b'\t' | b'|')))
+        {
+            return Some(key);
+        }
+        from = equals.saturating_add(1);
+    }
+    None
+}
+
+/// Calls `each` for every pair of an extension that begins with a key, in order.
+pub fn pairs<'f>(extension: &'f [u8], mut each: impl FnMut(Pair<'f>)) {
+    // the key whose value is being read, and where that value begins
+    let mut open: Option<(&'f [u8], usize)> = None;
+    let mut scanned = 0usize;
+    for equals in memchr_iter(b'=', extension) {
+        let start = key_before(extension, scanned, equals);
+        scanned = equals.saturating_add(1);
+        let key = extension.get(start..equals).unwrap_or_default();
+        if !is_key(key) {
+            continue;
+        }
+        if let Some((open_key, value_start)) = open {
+            let blank = matches!(byte_before(extension, start), Some(b' ' | b'\t'));
+            if start <= value_start || !blank {
+                continue;
+            }
+            let value = extension.get(value_start..start).unwrap_or_default();
+            each(Pair {
+                key: open_key,
+                value: trim_blanks(value),
+            });
+        }
+        open = Some((key, scanned));
+    }
+    if let Some((key, value_start)) = open {
+        let value = extension.get(value_start..).unwrap_or_default();
+        each(Pair {
+            key,
+            value: trim_blanks(value),
+        });
+    }
+}
+
+/// Where the run of key characters before `equals` begins, not before `floor`.
+fn key_before(text: &[u8], floor: usize, equals: usize) -> usize {
+    let run = text
+        .get(floor..equals)
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .take_while(|byte| KEY_BYTES.get(usize::from(**byte)) == Some(&true))
+        .count();
+    equals.saturating_sub(run)
+}
+
+/// A run of key characters is a key if it begins like one.
+fn is_key(run: &[u8]) -> bool {
+    matches!(run.first(), Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
+fn byte_before(text: &[u8], at: usize) -> Option<u8> {
+    text.get(at.checked_sub(1)?).copied()
+}
+
+/// Without blanks at the end. Those at the beginning belong to the value.
+fn trim_blanks(value: &[u8]) -> &[u8] {
+    let tail = value
+        .iter()
+        .rev()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count();
+    value
+        .get(..value.len().saturating_sub(tail))
+        .unwrap_or_default()
+}
+
+/// The characters of keys in the field: `ad.field[0]`, `ad.Error_,Code`, `PanOSX-Forwarded-For`.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated when compiled: out of bounds would not compile"
+)]
+static KEY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'_' | b'.' | b',' | b'[' | b']' | b'-');
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Record, parse};
+    use super::*;
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    fn record(line: &str) -> Record<'_> {
+        parse(line.as_bytes()).unwrap()
+    }
+
+    fn extension(line: &str) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+        pairs(record(line).extension, |pair| {
+            found.push((text(pair.key), text(pair.value)));
+        });
+        found
+    }
+
+    #[test]
+    fn the_message_begins_at_the_first_version_and_pipe() {
+        for line in [
+            "CEF:0|V|P|1|c|n|5|a=b",
+            "CEF: 0|V|P|1|c|n|5|a=b",
+            "CEF:0 |V|P|1|c|n|5|a=b",
+            "<1>CEF:CEF:0|V|P|1|c|n|5|a=b",
+            "x|y CEF: CEF:0|V|P|1|c|n|5|a=b CEF:1|W|",
+            "\"CEF:0|V|P|1|c|n|5|a=b\"",
+        ] {
+            let record = record(line);
+            assert_eq!(text(record.header.version), "0", "{line}");
+            assert_eq!(text(record.header.vendor), "V", "{line}");
+        }
+        for line in [
+            "",
+            "CEF:",
+            "CEF:|V|",
+            "CEF:x|V|",
+            "CEF:0",
+            "cef:0|V|",
+            "CEF:  0|V",
+        ] {
+            let refused = parse(line.as_bytes()).map_err(|(why, _)| why);
+            assert_eq!(refused, Err(Unparsed::NoCef), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_behind_an_odd_number_of_backslashes_is_text() {
+        let header = record(r"CEF:0|Ac\|me\\|Ga\\te|1\|c\\|c|n|5|").header;
+        assert_eq!(text(header.vendor), r"Ac\|me\\");
+        assert_eq!(text(header.product), r"Ga\\te");
+        assert_eq!(text(header.device_version), r"1\|c\\");
+    }
+
+    #[test]
+    fn a_short_header_is_none_unless_only_the_severity_or_its_pipe_is_missing() {
+        for line in [
+            "CEF:0|V|P|1|c|n",
+            "CEF:0|V|P|1|c|n|",
+            "CEF:0|V|P|1|c|n|  ",
+            "CEF:0|V",
+        ] {
+            let refused = parse(line.as_bytes()).map_err(|(why, _)| why);
+            assert_eq!(refused, Err(Unparsed::HeaderIncomplete), "{line}");
+        }
+        let cut = record("CEF:0|V|P|1|c|n|7");
+        assert_eq!(
+            (text(cut.header.severity), cut.flaw),
+            ("7", Some(Flaw::LastPipeMissing))
+        );
+        let none = record("CEF:0|V|P|1|c|n|rt=$x y=z");
+        assert_eq!(
+            (text(none.header.severity), none.flaw),
+            ("", Some(Flaw::SeverityMissing))
+        );
+        assert_eq!(text(none.extension), "rt=$x y=z");
+    }
+
+    #[test]
+    fn values_keep_bare_equal_signs_and_inner_blanks() {
+        assert_eq!(
+            extension("CEF:0|V|P|1|c|n|5|msg= a  b=  http://h/?x=1&y=2 =z cs1=q==  "),
+            [
+                ("msg", " a"),
+                ("b", "  http://h/?x=1&y=2 =z"),
+                ("cs1", "q==")
+            ]
+        );
+    }
+
+    #[test]
+    fn keys_are_told_from_text_by_their_characters() {
+        assert_eq!(
+            extension(r"CEF:0|V|P|1|c|n|5|a[0].b=1 ad.E_,C=2 x-y=3 _z=4 9=5 -n=6 k#1=7 u\=8 t:x=9"),
+            [
+                ("a[0].b", "1"),
+                ("ad.E_,C", "2"),
+                ("x-y", "3"),
+                ("_z", "4"),
+                ("9", r"5 -n=6 k#1=7 u\=8 t:x=9"),
+            ]
+        );
+    }
+
+    #[test]
+    fn empty_values_do_not_take_the_next_key() {
+        assert_eq!(
+            extension("CEF:0|V|P|1|c|n|5|a= b=\tc= d="),
+            [("a", ""), ("b", ""), ("c", ""), ("d", "")]
+        );
+        assert_eq!(extension("CEF:0|V|P|1|c|n|5|a=b=c"), [("a", "b=c")]);
+    }
+
+    #[test]
+    fn text_before_the_first_key_is_set_apart() {
+        for (line, stray, key) in [
+            ("CEF:0||V|P|1|c|n|Unknown|act=Accept", "Unknown|", "act"),
+            ("CEF:0|V|P|1|c|n|5|stray words src=1", "stray words", "src"),
+            ("CEF:0|V|P|1|c|n|5|  src=1", "", "src"),
+        ] {
+            let record = record(line);
+            assert_eq!(text(record.stray), stray);
+            assert_eq!(extension(line)[0].0, key);
+        }
+        let none = record("CEF:0|V|P|1|c|n|5|...");
+        assert_eq!((text(none.stray), text(none.extension)), ("...", ""));
+    }
+}

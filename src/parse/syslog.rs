@@ -1,0 +1,297 @@
+//! What stands before the message: PRI, time and host, read leniently.
+//!
+//! ```text
+//! <134>Nov 25 01:59:07 gw01 tag[77]:                       RFC 3164
+//! <134>1 2026-11-25T01:59:07.482Z gw01 app 77 ID47 [sd]    RFC 5424
+//! <189>1203: *Nov 25 01:59:07.123: gw01                    Cisco
+//! <134>1795571947.482 gw01                                 epoch
+//! relay[-]: <161>Mar 19 05:24:39 10.0.0.1 tag:             relayed, header twice
+//! ```
+//!
+//! Whatever does not read costs only itself. A word that ends in a colon is a tag, never the host;
+//! without a time a word counts as the host only behind a PRI or when it is the only one.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::time::header_time_len;
+use memchr::memrchr;
+
+/// Host names longer than this are none (RFC 5424 section 6: HOSTNAME has at most 255 characters).
+const HOST_BYTES_MAX: usize = 255;
+/// Highest PRI: facility 23, severity 7 (RFC 5424 section 6.2.1).
+const PRI_MAX: u32 = 191;
+
+/// Who sent a message and when, by its syslog header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin<'f> {
+    /// Facility times 8 plus severity.
+    pub pri: Option<u8>,
+    /// The time, as it stands.
+    pub time: Option<&'f [u8]>,
+    /// The host: a name or an address.
+    pub host: Option<&'f [u8]>,
+}
+
+/// Reads the text before the message; or, of a frame that is no message, its beginning.
+#[must_use]
+pub fn read(text: &[u8]) -> Origin<'_> {
+    let origin = read_from(text);
+    if origin.host.is_some() {
+        return origin;
+    }
+    // a relay may have put its own tag in front of the whole line: try the inner header
+    match inner_header(text) {
+        Some(inner) => {
+            let inner = read_from(inner);
+            if inner.host.is_some() { inner } else { origin }
+        }
+        None => origin,
+    }
+}
+
+/// From the last `<` on, if there is one behind the beginning.
+fn inner_header(text: &[u8]) -> Option<&[u8]> {
+    let at = memrchr(b'<', text).filter(|at| *at > 0)?;
+    text.get(at..)
+}
+
+fn read_from(text: &[u8]) -> Origin<'_> {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let text = text.strip_prefix(b"\"").unwrap_or(text).trim_ascii_start();
+    let has_pri = text.first() == Some(&b'<');
+    let (pri, rest) = read_pri(text);
+    let rest = skip_version(rest.trim_ascii_start());
+    let (time, behind_time) = read_time(rest);
+    Origin {
+        pri,
+        time,
+        host: read_host(
+            behind_time,
+            time.is_some() || rest.len() < text.len(),
+            has_pri,
+        ),
+    }
+}
+
+/// `<134>`; a PRI that is empty, too high or without its `>` is skipped.
+fn read_pri(text: &[u8]) -> (Option<u8>, &[u8]) {
+    let Some(inner) = text.strip_prefix(b"<") else {
+        return (None, text);
+    };
+    let digits = digits_len(inner);
+    let value = inner
+        .get(..digits)
+        .filter(|digits| (1..=4).contains(&digits.len()))
+        .and_then(number)
+        .filter(|value| *value <= PRI_MAX)
+        .and_then(|value| u8::try_from(value).ok());
+    let rest = inner.get(digits..).unwrap_or_default();
+    match rest.strip_prefix(b">") {
+        Some(rest) => (value, rest),
+        None => (None, rest),
+    }
+}
+
+/// The version of RFC 5424 (`1 `) or Cisco's sequence number (`1203: `), with the mark that Cisco
+/// puts before a time that is not in step.
+fn skip_version(text: &[u8]) -> &[u8] {
+    let digits = digits_len(text);
+    let rest = text.get(digits..).unwrap_or_default();
+    let text = match (digits, rest) {
+        (1, [b' ', b'-' | b'0'..=b'9', ..]) => rest.trim_ascii_start(),
+        (1.., [b':', b' ', ..]) => rest.get(1..).unwrap_or_default().trim_ascii_start(),
+        _ => text,
+    };
+    match text {
+        [b'*' | b'.' | b'%', rest @ ..] => rest,
+        _ => text,
+    }
+}
+
+fn read_time(text: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    if let [b'-', b' ', rest @ ..] = text {
+        return (None, rest);
+    }
+    let len = header_time_len(text);
+    if len == 0 {
+        return (None, text);
+    }
+    let (time, rest) = text.split_at_checked(len).unwrap_or((text, &[]));
+    (Some(time), rest.strip_prefix(b":").unwrap_or(rest))
+}
+
+fn read_host(text: &[u8], behind_header: bool, has_pri: bool) -> Option<&[u8]> {
+    let mut words = text
+        .split(|byte| byte.is_ascii_whitespace())
+        .filter(|word| !word.is_empty());
+    let word = words.next()?;
+    let alone = words.next().is_none();
+    ((behind_header || has_pri || alone) && is_host(word)).then_some(word)
+}
+
+/// Letters, digits and `.-_:`, and no colon at the end.
+fn is_host(word: &[u8]) -> bool {
+    let legal = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':') || *byte >= 0x80
+    };
+    word.len() <= HOST_BYTES_MAX
+        && word != b"-"
+        && word.last() != Some(&b':')
+        && word.iter().all(legal)
+}
+
+pub(super) fn digits_len(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+pub(super) fn number(digits: &[u8]) -> Option<u32> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(text: &str) -> (Option<u8>, Option<&str>, Option<&str>) {
+        let origin = read(text.as_bytes());
+        (
+            origin.pri,
+            origin.time.map(|time| std::str::from_utf8(time).unwrap()),
+            origin.host.map(|host| std::str::from_utf8(host).unwrap()),
+        )
+    }
+
+    #[test]
+    fn headers_of_every_shape_give_pri_time_and_host() {
+        for (text, pri, time, host) in [
+            ("", None, None, None),
+            (
+                "<134>Nov 25 01:59:07 gw01 ",
+                Some(134),
+                Some("Nov 25 01:59:07"),
+                Some("gw01"),
+            ),
+            (
+                "<134> Nov  5 01:59:07 gw01 tag -: ",
+                Some(134),
+                Some("Nov  5 01:59:07"),
+                Some("gw01"),
+            ),
+            (
+                "Nov 25 01:59:07 gw01 tag[77]: ",
+                None,
+                Some("Nov 25 01:59:07"),
+                Some("gw01"),
+            ),
+            ("Nov 25 01:59:07 ", None, Some("Nov 25 01:59:07"), None),
+            ("<164>fenotify-851.alert: ", Some(164), None, None),
+            (
+                "<134>1795571947.482 gw01 ",
+                Some(134),
+                Some("1795571947.482"),
+                Some("gw01"),
+            ),
+            (
+                "<134>2026 Nov 25 01:59:07 gw01 ",
+                Some(134),
+                Some("2026 Nov 25 01:59:07"),
+                Some("gw01"),
+            ),
+            (
+                "<189>1203: *Nov 25 01:59:07.123: gw01 ",
+                Some(189),
+                Some("Nov 25 01:59:07.123"),
+                Some("gw01"),
+            ),
+            (
+                "<134>1 2026-11-25T01:59:07.482Z gw01 app 77 ID47 [ex a=\"x\\]y\"] ",
+                Some(134),
+                Some("2026-11-25T01:59:07.482Z"),
+                Some("gw01"),
+            ),
+            (
+                "1 2021-04-01T05:14:15.000003Z 192.0.2.1 app 87 - - ",
+                None,
+                Some("2021-04-01T05:14:15.000003Z"),
+                Some("192.0.2.1"),
+            ),
+            (
+                "<5>1 2020-01-24T22:53:03Z VAULT ",
+                Some(5),
+                Some("2020-01-24T22:53:03Z"),
+                Some("VAULT"),
+            ),
+            ("<165>1 - gw01 app - - - ", Some(165), None, Some("gw01")),
+            (
+                "<165>1 2020-01-24T22:53:03Z - app - - - ",
+                Some(165),
+                Some("2020-01-24T22:53:03Z"),
+                None,
+            ),
+            (
+                "2023-07-05T00:00:00.000000Z localhost ",
+                None,
+                Some("2023-07-05T00:00:00.000000Z"),
+                Some("localhost"),
+            ),
+            (
+                "<192>Nov 25 01:59:07 gw01 ",
+                None,
+                Some("Nov 25 01:59:07"),
+                Some("gw01"),
+            ),
+            (
+                "<>Nov 25 01:59:07 gw01 ",
+                None,
+                Some("Nov 25 01:59:07"),
+                Some("gw01"),
+            ),
+            (
+                "<0134>Nov 25 01:59:07 gw01 ",
+                Some(134),
+                Some("Nov 25 01:59:07"),
+                Some("gw01"),
+            ),
+            (
+                "<134Nov 25 01:59:07 gw01 ",
+                None,
+                Some("Nov 25 01:59:07"),
+                Some("gw01"),
+            ),
+            (
+                "fireeye[-]: <161>Mar 19 05:24:39 10.220.15.15 fenotify-864461.alert: ",
+                Some(161),
+                Some("Mar 19 05:24:39"),
+                Some("10.220.15.15"),
+            ),
+            (
+                "Dec 16 2019 15:09:49.652-0500 10.10.16.162 ",
+                None,
+                Some("Dec 16 2019 15:09:49.652-0500"),
+                Some("10.10.16.162"),
+            ),
+            (
+                "Sep 3 16:06:16 172.30.0.20 ASM:",
+                None,
+                Some("Sep 3 16:06:16"),
+                Some("172.30.0.20"),
+            ),
+            (
+                "<14>2025-12-22T17:17Z Guardicore ",
+                Some(14),
+                Some("2025-12-22T17:17Z"),
+                Some("Guardicore"),
+            ),
+            ("<13>gw01 ", Some(13), None, Some("gw01")),
+            ("gw01 ", None, None, Some("gw01")),
+            (
+                "<134>Nov 25 01:59:07 fe80::1 ",
+                Some(134),
+                Some("Nov 25 01:59:07"),
+                Some("fe80::1"),
+            ),
+        ] {
+            assert_eq!(origin(text), (pri, time, host), "{text}");
+        }
+    }
+}
