@@ -5,10 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod frame;
 pub mod limits;
-pub mod map {
-    //! map
-    pub mod columns;
-}
+pub mod map;
 pub mod metrics;
 pub mod page;
 pub mod parse;

@@ -19,5 +19,5 @@ pub mod counter;
 pub mod expose;
 pub mod latency;
 
-pub use counter::{Counter, Counters, Snapshot, Stage};
+pub use counter::{Counter, Counters, Snapshot, Stage, Tally};
 pub use latency::{Latency, Stopwatch};

@@ -220,6 +220,41 @@ impl Counters {
     }
 }
 
+/// What one step has counted and not yet published; plain numbers, for the hot path.
+#[derive(Debug, Clone)]
+pub struct Tally([u64; COUNTERS_COUNT]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally([0; COUNTERS_COUNT])
+    }
+}
+
+impl Tally {
+    /// Adds to one counter.
+    pub fn add(&mut self, counter: Counter, count: u64) {
+        if let Some(cell) = self.0.get_mut(counter as usize) {
+            *cell = cell.wrapping_add(count);
+        }
+    }
+
+    /// One counter.
+    #[must_use]
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or(0)
+    }
+
+    /// Adds everything to `counters`, in the order of the flow, and begins anew: a reader, who reads
+    /// against it, never sees a row that was written but not received.
+    pub fn publish(&mut self, counters: &Counters) {
+        for (counter, count) in Counter::ALL.iter().zip(&mut self.0) {
+            if *count > 0 {
+                counters.add(*counter, std::mem::take(count));
+            }
+        }
+    }
+}
+
 /// A stage between whose way in and way out rows are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

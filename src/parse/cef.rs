@@ -147,13 +147,39 @@ fn field(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// A key and its value, as they stand: the value with its escapes, without blanks at its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pair<'f> {
+/// A piece of the extension. Frames are far shorter than what 32 bits count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn new(start: usize, end: usize) -> Self {
+        let short = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Span {
+            start: short(start),
+            end: short(end),
+        }
+    }
+
+    /// The piece of `extension`, which must be the text that the span was made for.
+    #[must_use]
+    pub fn of(self, extension: &[u8]) -> &[u8] {
+        extension
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// Where a key and its value stand in the extension: the value with its escapes, without blanks at
+/// its end. Offsets rather than slices, so that a list of pairs can be kept and used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pair {
     /// The key.
-    pub key: &'f [u8],
+    pub key: Span,
     /// The value; it may be empty.
-    pub value: &'f [u8],
+    pub value: Span,
 }
 
 /// Sets the text before the first key apart. In front of the first key alone a pipe stands for a
@@ -181,36 +207,43 @@ fn first_key(text: &[u8]) -> Option<usize> {
 }
 
 /// Calls `each` for every pair of an extension that begins with a key, in order.
-pub fn pairs<'f>(extension: &'f [u8], mut each: impl FnMut(Pair<'f>)) {
+pub fn pairs(extension: &[u8], mut each: impl FnMut(Pair)) {
     // the key whose value is being read, and where that value begins
-    let mut open: Option<(&'f [u8], usize)> = None;
+    let mut open: Option<(Span, usize)> = None;
     let mut scanned = 0usize;
     for equals in memchr_iter(b'=', extension) {
         let start = key_before(extension, scanned, equals);
         scanned = equals.saturating_add(1);
-        let key = extension.get(start..equals).unwrap_or_default();
-        if !is_key(key) {
+        if !is_key(extension.get(start..equals).unwrap_or_default()) {
             continue;
         }
-        if let Some((open_key, value_start)) = open {
+        if let Some((key, value_start)) = open {
             let blank = matches!(byte_before(extension, start), Some(b' ' | b'\t'));
             if start <= value_start || !blank {
                 continue;
             }
-            let value = extension.get(value_start..start).unwrap_or_default();
-            each(Pair {
-                key: open_key,
-                value: trim_blanks(value),
-            });
+            each(pair(extension, key, value_start, start));
         }
-        open = Some((key, scanned));
+        open = Some((Span::new(start, equals), scanned));
     }
     if let Some((key, value_start)) = open {
-        let value = extension.get(value_start..).unwrap_or_default();
-        each(Pair {
-            key,
-            value: trim_blanks(value),
-        });
+        each(pair(extension, key, value_start, extension.len()));
+    }
+}
+
+/// The pair of `key` and the text from `start` to `end` without the blanks at its end. Those at its
+/// beginning belong to the value.
+fn pair(extension: &[u8], key: Span, start: usize, end: usize) -> Pair {
+    let blanks = extension
+        .get(start..end)
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count();
+    Pair {
+        key,
+        value: Span::new(start, end.saturating_sub(blanks)),
     }
 }
 
@@ -235,22 +268,9 @@ fn byte_before(text: &[u8], at: usize) -> Option<u8> {
     text.get(at.checked_sub(1)?).copied()
 }
 
-/// Without blanks at the end. Those at the beginning belong to the value.
-fn trim_blanks(value: &[u8]) -> &[u8] {
-    let tail = value
-        .iter()
-        .rev()
-        .take_while(|byte| matches!(byte, b' ' | b'\t'))
-        .count();
-    value
-        .get(..value.len().saturating_sub(tail))
-        .unwrap_or_default()
-}
-
 /// The characters of keys in the field: `ad.field[0]`, `ad.Error_,Code`, `PanOSX-Forwarded-For`.
 #[expect(
     clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
     reason = "evaluated when compiled: out of bounds would not compile"
 )]
 static KEY_BYTES: [bool; 256] = {
@@ -279,8 +299,9 @@ mod tests {
 
     fn extension(line: &str) -> Vec<(&str, &str)> {
         let mut found = Vec::new();
-        pairs(record(line).extension, |pair| {
-            found.push((text(pair.key), text(pair.value)));
+        let extension = record(line).extension;
+        pairs(extension, |pair| {
+            found.push((text(pair.key.of(extension)), text(pair.value.of(extension))));
         });
         found
     }

@@ -26,12 +26,12 @@ const TIME_BYTES_MAX: usize = 64;
 const WORDS_MAX: usize = 8;
 
 /// What a text that leaves it out is read with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Defaults<'z> {
     /// For the year.
     pub now: Wall,
-    /// For the zone.
-    pub zone: &'z TimeZone,
+    /// For the zone; asked only if it is needed.
+    pub zone: &'z dyn Fn() -> TimeZone,
 }
 
 /// The instant that `text` names; nothing if it is no time or outside of the years 1 to 9999.
@@ -56,9 +56,9 @@ fn read_epoch(text: &[u8]) -> Option<Wall> {
         .parse()
         .ok()?;
     let unit: i64 = match whole {
-        0..100_000_000_000 => 1_000_000_000,
-        0..100_000_000_000_000 => 1_000_000,
-        0..100_000_000_000_000_000 => 1_000,
+        ..100_000_000_000 => 1_000_000_000,
+        100_000_000_000..100_000_000_000_000 => 1_000_000,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000,
         _ => 1,
     };
     let nanos = i64::try_from(whole).ok()?.checked_mul(unit)?;
@@ -106,10 +106,10 @@ fn read_civil(text: &[u8], defaults: Defaults<'_>) -> Option<Wall> {
         read_word(word, &mut parts)?;
     }
     let (month, day, time) = (parts.month?, parts.day?, parts.time?);
-    let zone = parts.zone.as_ref().unwrap_or(defaults.zone);
+    let zone = parts.zone.unwrap_or_else(defaults.zone);
     match parts.year {
-        Some(year) => instant(year, month, day, time, zone),
-        None => nearest_year(month, day, time, zone, defaults.now),
+        Some(year) => instant(year, month, day, time, &zone),
+        None => nearest_year(month, day, time, &zone, defaults.now),
     }
 }
 
@@ -262,7 +262,13 @@ fn read_month(word: &[u8]) -> Option<i8> {
         ("déc", 12),
     ];
     let word = word.strip_suffix(b".").unwrap_or(word);
-    let english = |name: &str| word.len() == 3 && word.eq_ignore_ascii_case(&name.as_bytes()[..3]);
+    let english = |name: &str| {
+        word.len() == 3
+            && name
+                .as_bytes()
+                .get(..3)
+                .is_some_and(|short| word.eq_ignore_ascii_case(short))
+    };
     NAMES
         .iter()
         .take(12)
@@ -423,7 +429,7 @@ mod tests {
     fn utc(text: &str) -> Option<String> {
         let defaults = Defaults {
             now: NOW,
-            zone: &TimeZone::UTC,
+            zone: &|| TimeZone::UTC,
         };
         let wall = read(text.as_bytes(), defaults)?;
         let timestamp = jiff::Timestamp::from_nanosecond(i128::from(wall.0)).unwrap();
@@ -498,7 +504,7 @@ mod tests {
         let at = |now: i64, text: &str| {
             let defaults = Defaults {
                 now: Wall(now * 1_000_000_000),
-                zone: &TimeZone::UTC,
+                zone: &|| TimeZone::UTC,
             };
             let wall = read(text.as_bytes(), defaults).unwrap();
             jiff::Timestamp::from_nanosecond(i128::from(wall.0))
@@ -517,7 +523,7 @@ mod tests {
         let zone = read_zone(b"Europe/Berlin").unwrap();
         let defaults = Defaults {
             now: NOW,
-            zone: &zone,
+            zone: &|| zone.clone(),
         };
         let wall = read(b"Jul 25 2026 01:59:07", defaults).unwrap();
         assert_eq!(wall, Wall(1_784_937_547_000_000_000));

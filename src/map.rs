@@ -1,0 +1,463 @@
+//! One frame to one row of `CommonSecurityLog`, encoded as JSON straight into the page.
+//!
+//! ```text
+//! frame → record → pairs → {"TimeGenerated":…,"DeviceVendor":…,…,"AdditionalExtensions":"k=v;k=v"}
+//! ```
+//!
+//! Two passes over the pairs of the extension. The first finds each key's columns and which of
+//! several equal keys is the last; the second writes. A value goes to its columns if it is the last
+//! of its key and fits their types; else to `AdditionalExtensions` under the sender's spelling, so
+//! that nothing a sender wrote is without trace. Empty values are left out: absent and empty read
+//! alike in the table, and users pay for bytes.
+//!
+//! **Absent here:** a way for a sender to name a column. Only [`columns::KEYS`] leads to columns, and
+//! none of its keys leads to one that the service or cefline fills.
+//!
+//! cefline's own remarks stand in front of `AdditionalExtensions`: `cefline.mark=truncated` and
+//! `cefline.stray=…` (text before the first key). A sender's key that begins with `cefline.` gets a
+//! `_` before it, so that remarks cannot be forged.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+pub mod columns;
+mod json;
+mod keys;
+mod row;
+mod value;
+
+use crate::clock::{Moment, Wall};
+use crate::config::{self, Semicolon, TimeGenerated, Unparsed};
+use crate::frame::{End, Frame};
+use crate::limits::COLUMN_BYTES_MAX;
+use crate::metrics::{Counter, Tally};
+use crate::page::RowPage;
+use crate::parse::{self, Escapes, Flaw, Origin, Pair, Record, cef, time};
+use keys::KeyTable;
+use row::Row;
+use std::net::IpAddr;
+
+/// The service replaces a `TimeGenerated` older than this by the time of receipt...
+const TIME_AGE_MAX_NS: i64 = 2 * 86_400 * 1_000_000_000;
+/// ...or one further ahead than this.
+const TIME_AHEAD_MAX_NS: i64 = 86_400 * 1_000_000_000;
+/// The most that JSON makes of one byte of text: `\u0000`.
+const ESCAPED_BYTES_MAX: usize = 6;
+/// Of one column's name with quotes and punctuation, at most.
+const LEAD_BYTES_MAX: usize = 48;
+
+/// From where and when a frame came.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// The peer's address: the `Computer` of messages that name no host.
+    pub peer: IpAddr,
+    /// When its last byte was read.
+    pub received: Moment,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A row was written.
+    Written,
+    /// No row, by configuration or because it is a piece of a frame without a CEF header; counted.
+    Lost,
+}
+
+/// Turns frames into rows. One for each shard: it owns the scratch memory, so that no row costs an
+/// allocation.
+#[derive(Debug)]
+pub struct Mapper {
+    settings: config::Map,
+    row_bytes_max: usize,
+    keys: KeyTable,
+    scratch: Scratch,
+    /// `CollectorHostName` as a member of the row.
+    collector: Vec<u8>,
+    /// A time of receipt, and its text.
+    stamp: (Wall, Vec<u8>),
+}
+
+/// The pairs of the record at hand, kept so that their memory is used again.
+#[derive(Debug)]
+struct Scratch {
+    /// In order, each with the index of its target in the key table if it goes to columns.
+    pairs: Vec<(Pair, Option<u8>)>,
+    /// For each target, the number of the last record that named it and the index of its last pair.
+    last: Vec<(u64, usize)>,
+    /// Number of the record at hand; it saves clearing `last`.
+    record: u64,
+}
+
+/// What is remarked on a row.
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    end: End,
+    flaw: Option<Flaw>,
+    shortened: bool,
+}
+
+impl Mapper {
+    /// A mapper by these settings. `row_bytes_max` is the longest row that fits into one call.
+    #[must_use]
+    pub fn new(settings: &config::Map, row_bytes_max: usize) -> Self {
+        let mut collector = Vec::new();
+        Row::new(&mut collector, COLUMN_BYTES_MAX).text(
+            b",\"CollectorHostName\":\"",
+            settings.collector_host_name.as_bytes(),
+            Escapes::None,
+        );
+        Mapper {
+            settings: settings.clone(),
+            row_bytes_max,
+            keys: KeyTable::new(),
+            scratch: Scratch {
+                pairs: Vec::new(),
+                last: vec![(0, 0); columns::KEYS.len()],
+                record: 0,
+            },
+            collector,
+            stamp: (Wall(i64::MIN), Vec::new()),
+        }
+    }
+
+    /// Writes the row of one frame into the page, and counts.
+    pub fn map(
+        &mut self,
+        frame: Frame<'_>,
+        source: Source,
+        page: &mut RowPage,
+        tally: &mut Tally,
+    ) -> Outcome {
+        let before = page.bytes_len();
+        self.stamp(source.received.wall);
+        match parse::parse(frame.bytes) {
+            Ok(record) => {
+                tally.add(Counter::RecordsParsed, 1);
+                count_flaws(&record, tally);
+                self.sort_pairs(record.extension);
+                let end = frame.end;
+                self.write(source, page, tally, |mapper, row, shortened| {
+                    mapper.record_row(row, &record, source, end, shortened);
+                });
+            }
+            Err((why, _)) if frame.end == End::Partial => {
+                count_unparsed(why, tally);
+                tally.add(Counter::FramesLostPartial, 1);
+                return Outcome::Lost;
+            }
+            Err((why, _)) if self.settings.unparsed == Unparsed::Drop => {
+                count_unparsed(why, tally);
+                tally.add(Counter::FramesLostUnparsed, 1);
+                return Outcome::Lost;
+            }
+            Err((why, origin)) => {
+                count_unparsed(why, tally);
+                self.write(source, page, tally, |mapper, row, shortened| {
+                    mapper.unparsed_row(row, frame, why, origin, source, shortened);
+                });
+            }
+        }
+        tally.add(Counter::RowsWritten, 1);
+        let written = page.bytes_len().saturating_sub(before);
+        tally.add(Counter::RowBytesWritten, written as u64);
+        Outcome::Written
+    }
+
+    /// Writes one row; if it turns out longer than a call can carry, once more with shorter values.
+    fn write(
+        &mut self,
+        source: Source,
+        page: &mut RowPage,
+        tally: &mut Tally,
+        mut write: impl FnMut(&mut Self, &mut Row<'_>, bool),
+    ) {
+        let at = source.received.mono;
+        let row_bytes_max = self.row_bytes_max;
+        for (column_bytes_max, shortened) in [
+            (COLUMN_BYTES_MAX, false),
+            (shortened_column_bytes(row_bytes_max), true),
+        ] {
+            let written = page.write_row(at, row_bytes_max, |out| {
+                let mut row = Row::new(out, column_bytes_max);
+                write(self, &mut row, shortened);
+                row.notes
+            });
+            if let Ok(notes) = written {
+                return notes.count(tally);
+            }
+            tally.add(Counter::RowsShortened, 1);
+        }
+        debug_assert!(
+            false,
+            "a shortened row fits by the sum in `shortened_column_bytes`"
+        );
+    }
+
+    /// Makes the text of the time of receipt, unless it is that of the frame before.
+    fn stamp(&mut self, wall: Wall) {
+        if self.stamp.0 != wall {
+            self.stamp.0 = wall;
+            self.stamp.1.clear();
+            value::write_time(&mut self.stamp.1, wall);
+        }
+    }
+
+    /// The first pass: columns by key, the last of equal keys.
+    fn sort_pairs(&mut self, extension: &[u8]) {
+        let Scratch {
+            pairs,
+            last,
+            record,
+        } = &mut self.scratch;
+        pairs.clear();
+        *record = record.wrapping_add(1);
+        cef::pairs(extension, |pair| {
+            let target = self.keys.find(pair.key.of(extension));
+            if let Some(seat) = target.and_then(|target| last.get_mut(usize::from(target))) {
+                if seat.0 == *record
+                    && let Some(earlier) = pairs.get_mut(seat.1)
+                {
+                    earlier.1 = None;
+                }
+                *seat = (*record, pairs.len());
+            }
+            pairs.push((pair, target));
+        });
+    }
+
+    /// The second pass: a row of a record.
+    fn record_row(
+        &mut self,
+        row: &mut Row<'_>,
+        record: &Record<'_>,
+        source: Source,
+        end: End,
+        shortened: bool,
+    ) {
+        self.time_generated(row, record, source);
+        let header = &record.header;
+        for (lead, text) in [
+            (&b",\"DeviceVendor\":\""[..], header.vendor),
+            (b",\"DeviceProduct\":\"", header.product),
+            (b",\"DeviceVersion\":\"", header.device_version),
+            (b",\"DeviceEventClassID\":\"", header.class_id),
+            (b",\"Activity\":\"", header.name),
+            (b",\"LogSeverity\":\"", header.severity),
+        ] {
+            row.text(lead, text.trim_ascii(), Escapes::Header);
+        }
+        self.computer(row, record.origin, source);
+        let has_more = self.columns(row, record.extension, source.received.wall);
+        let marks = Marks {
+            end,
+            flaw: record.flaw,
+            shortened,
+        };
+        if has_more || marks.any() || !record.stray.is_empty() {
+            self.additional(row, record, marks);
+        }
+        row.out.push(b'}');
+    }
+
+    /// The row of a frame that is no record.
+    fn unparsed_row(
+        &mut self,
+        row: &mut Row<'_>,
+        frame: Frame<'_>,
+        why: cef::Unparsed,
+        origin: Origin<'_>,
+        source: Source,
+        shortened: bool,
+    ) {
+        row.out.extend_from_slice(b"{\"TimeGenerated\":\"");
+        row.out.extend_from_slice(&self.stamp.1);
+        row.out
+            .extend_from_slice(b"\",\"DeviceVendor\":\"cefline\",\"DeviceProduct\":\"unparsed\"");
+        row.text(
+            b",\"DeviceEventClassID\":\"",
+            why.code().as_bytes(),
+            Escapes::None,
+        );
+        row.text(
+            b",\"Activity\":\"",
+            why.explanation().as_bytes(),
+            Escapes::None,
+        );
+        self.computer(row, origin, source);
+        row.text(b",\"Message\":\"", frame.bytes, Escapes::None);
+        let marks = Marks {
+            end: frame.end,
+            flaw: None,
+            shortened,
+        };
+        if marks.any() {
+            let mut more = row.additional(b';');
+            marks.write(&mut more);
+            more.close();
+        }
+        row.out.push(b'}');
+    }
+
+    /// Opens the row with `TimeGenerated`.
+    fn time_generated(&self, row: &mut Row<'_>, record: &Record<'_>, source: Source) {
+        row.out.extend_from_slice(b"{\"TimeGenerated\":\"");
+        let start = row.out.len();
+        let text = match self.settings.time_generated {
+            TimeGenerated::Received => None,
+            TimeGenerated::Header => Some(record.origin.time),
+            TimeGenerated::DeviceReceipt => Some(self.last_value(b"rt", record.extension)),
+        };
+        if let Some(text) = text {
+            let now = source.received.wall;
+            let wall = text
+                .and_then(|text| self.read_time(text, record.extension, now))
+                .filter(|wall| {
+                    let ahead = wall.0.saturating_sub(now.0);
+                    (TIME_AGE_MAX_NS.saturating_neg()..=TIME_AHEAD_MAX_NS).contains(&ahead)
+                });
+            row.notes.time_replaced = !wall.is_some_and(|wall| value::write_time(row.out, wall));
+        }
+        if row.out.len() == start {
+            row.out.extend_from_slice(&self.stamp.1);
+        }
+        row.out.push(b'"');
+    }
+
+    /// `Computer`, by the syslog header or else the peer, and `CollectorHostName`.
+    fn computer(&self, row: &mut Row<'_>, origin: Origin<'_>, source: Source) {
+        match origin.host {
+            Some(host) => row.text(b",\"Computer\":\"", host, Escapes::None),
+            None => row.address(b",\"Computer\":\"", source.peer),
+        }
+        row.out.extend_from_slice(&self.collector);
+    }
+
+    /// Writes the pairs that have columns. True if there are others, or values that do not fit.
+    fn columns(&mut self, row: &mut Row<'_>, extension: &[u8], now: Wall) -> bool {
+        let mut has_more = false;
+        for index in 0..self.scratch.pairs.len() {
+            let Some((pair, target)) = self.scratch.pairs.get(index).copied() else {
+                break;
+            };
+            let value = pair.value.of(extension);
+            if value.is_empty() {
+                continue;
+            }
+            let Some(target) = target.and_then(|index| self.keys.target(index)) else {
+                has_more = true;
+                continue;
+            };
+            let mut fits = false;
+            for slot in &target.slots {
+                fits |= row.value(slot, value, |text| self.read_time(text, extension, now));
+            }
+            if !fits {
+                has_more = true;
+                row.notes.unfit = row.notes.unfit.saturating_add(1);
+                if let Some((_, target)) = self.scratch.pairs.get_mut(index) {
+                    *target = None;
+                }
+            }
+        }
+        has_more
+    }
+
+    /// Writes `AdditionalExtensions`: remarks, then what has no column, in the sender's order.
+    fn additional(&self, row: &mut Row<'_>, record: &Record<'_>, marks: Marks) {
+        let semicolon = match self.settings.semicolon {
+            Semicolon::Blank => b' ',
+            Semicolon::Keep => b';',
+        };
+        let mut more = row.additional(semicolon);
+        marks.write(&mut more);
+        if !record.stray.is_empty() {
+            more.pair(b"", b"cefline.stray", record.stray);
+        }
+        for (pair, target) in &self.scratch.pairs {
+            let value = pair.value.of(record.extension);
+            if target.is_none() && !value.is_empty() {
+                let key = pair.key.of(record.extension);
+                let guard = if key.starts_with(b"cefline.") {
+                    "_"
+                } else {
+                    ""
+                };
+                more.pair(guard.as_bytes(), key, value);
+            }
+        }
+        more.close();
+    }
+
+    /// The last value of a key that has a column.
+    fn last_value<'f>(&self, key: &[u8], extension: &'f [u8]) -> Option<&'f [u8]> {
+        let target = self.keys.find(key)?;
+        let (record, index) = *self.scratch.last.get(usize::from(target))?;
+        let (pair, _) = self.scratch.pairs.get(index)?;
+        (record == self.scratch.record).then(|| pair.value.of(extension))
+    }
+
+    /// A time of the record at hand: without a zone it is in the device's (`dtz`), or else in the
+    /// configured one.
+    fn read_time(&self, text: &[u8], extension: &[u8], now: Wall) -> Option<Wall> {
+        let zone = || {
+            self.last_value(b"dtz", extension)
+                .and_then(time::read_zone)
+                .unwrap_or_else(|| self.settings.time_zone.clone())
+        };
+        time::read(text, time::Defaults { now, zone: &zone })
+    }
+}
+
+impl Marks {
+    fn any(self) -> bool {
+        self.end != End::Whole || self.flaw.is_some() || self.shortened
+    }
+
+    fn write(self, more: &mut row::Additional<'_, '_>) {
+        let end = match self.end {
+            End::Whole => None,
+            End::Truncated => Some("frame_truncated"),
+            End::Partial => Some("frame_partial"),
+        };
+        let flaw = self.flaw.map(|flaw| match flaw {
+            Flaw::LastPipeMissing => "last_pipe_missing",
+            Flaw::SeverityMissing => "severity_missing",
+        });
+        let shortened = self.shortened.then_some("row_shortened");
+        for mark in [end, flaw, shortened].into_iter().flatten() {
+            more.pair(b"", b"cefline.mark", mark.as_bytes());
+        }
+    }
+}
+
+/// Room for each value of a shortened row: so little that all columns of the table together, each
+/// byte escaped at its longest, fit into `row_bytes_max`.
+const fn shortened_column_bytes(row_bytes_max: usize) -> usize {
+    let columns = columns::COLUMNS.len();
+    let values = row_bytes_max.saturating_sub(columns.saturating_mul(LEAD_BYTES_MAX));
+    match values.checked_div(columns.saturating_mul(ESCAPED_BYTES_MAX)) {
+        Some(bytes) => bytes,
+        None => 0,
+    }
+}
+
+const _: () = assert!(shortened_column_bytes(crate::limits::BODY_BYTES_LEAST) >= 32);
+
+fn count_flaws(record: &Record<'_>, tally: &mut Tally) {
+    match record.flaw {
+        Some(Flaw::LastPipeMissing) => tally.add(Counter::RecordsDegradedPipe, 1),
+        Some(Flaw::SeverityMissing) => tally.add(Counter::RecordsDegradedSeverity, 1),
+        None => {}
+    }
+    if !record.stray.is_empty() {
+        tally.add(Counter::RecordsDegradedStray, 1);
+    }
+}
+
+fn count_unparsed(why: cef::Unparsed, tally: &mut Tally) {
+    let counter = match why {
+        cef::Unparsed::NoCef => Counter::RecordsUnparsedNoCef,
+        cef::Unparsed::HeaderIncomplete => Counter::RecordsUnparsedHeader,
+    };
+    tally.add(counter, 1);
+}

@@ -1,0 +1,168 @@
+//! Finds the columns of an extension key.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::columns::{COLUMNS, KEYS, Kind};
+
+/// Number of places, a power of two with room to spare, so that most keys are found at the first.
+const PLACES: usize = 1024;
+const _: () = assert!(KEYS.len() * 4 < PLACES);
+const _: () = assert!(KEYS.len() < EMPTY as usize);
+const EMPTY: u8 = u8::MAX;
+
+/// Where a key's value goes.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The key.
+    key: &'static [u8],
+    /// The columns it fills.
+    pub(super) slots: Vec<Slot>,
+}
+
+/// A column as it is written into a row.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// `,"Column":`, with the quote that opens a string where the column holds one.
+    pub(super) lead: Vec<u8>,
+    /// What it holds.
+    pub(super) kind: Kind,
+}
+
+/// All keys that have a column; made once at start from [`KEYS`].
+#[derive(Debug)]
+pub(super) struct KeyTable {
+    targets: Vec<Target>,
+    /// Index into `targets` by hash, [`EMPTY`] where none is; collisions go to the next place.
+    places: [u8; PLACES],
+}
+
+impl KeyTable {
+    pub(super) fn new() -> Self {
+        let targets: Vec<Target> = KEYS
+            .iter()
+            .map(|key| Target {
+                key: key.key.as_bytes(),
+                slots: key.columns.iter().filter_map(|name| slot(name)).collect(),
+            })
+            .collect();
+        let mut places = [EMPTY; PLACES];
+        for (index, target) in targets.iter().enumerate() {
+            let free = probe(target.key).find(|place| places.get(*place) == Some(&EMPTY));
+            if let (Some(place), Ok(index)) = (free, u8::try_from(index))
+                && let Some(place) = places.get_mut(place)
+            {
+                *place = index;
+            }
+        }
+        KeyTable { targets, places }
+    }
+
+    /// Index of the key's target.
+    pub(super) fn find(&self, key: &[u8]) -> Option<u8> {
+        for place in probe(key) {
+            let index = *self.places.get(place)?;
+            if self.targets.get(usize::from(index))?.key == key {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    pub(super) fn target(&self, index: u8) -> Option<&Target> {
+        self.targets.get(usize::from(index))
+    }
+}
+
+fn slot(name: &str) -> Option<Slot> {
+    let column = COLUMNS.iter().find(|column| column.name == name)?;
+    let quote = match column.kind {
+        Kind::Text | Kind::DateTime => "\"",
+        Kind::Int | Kind::Long | Kind::Real => "",
+    };
+    Some(Slot {
+        lead: format!(",\"{name}\":{quote}").into_bytes(),
+        kind: column.kind,
+    })
+}
+
+/// Places to look at, the likeliest first.
+fn probe(key: &[u8]) -> impl Iterator<Item = usize> {
+    let first = hash(key);
+    (0..PLACES).map(move |step| first.wrapping_add(step) & (PLACES - 1))
+}
+
+/// Of the length and the bytes at both ends. Chosen so that the keys of the table spread well, not
+/// against an adversary: a foreign key costs one comparison more at worst for each of ours.
+fn hash(key: &[u8]) -> usize {
+    let ends = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        (Some(head), Some(tail)) => {
+            u64::from_le_bytes(*head) ^ u64::from_le_bytes(*tail).rotate_left(29)
+        }
+        _ => key
+            .iter()
+            .fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+    };
+    let mixed = (ends ^ (key.len() as u64)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 54) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::columns::Origin;
+    use super::*;
+
+    #[test]
+    fn every_key_is_found_and_no_other() {
+        let table = KeyTable::new();
+        for (index, key) in KEYS.iter().enumerate() {
+            assert_eq!(table.find(key.key.as_bytes()), u8::try_from(index).ok());
+            assert_eq!(table.targets[index].slots.len(), key.columns.len());
+            let mut longer = key.key.as_bytes().to_vec();
+            longer.push(b'x');
+            assert_eq!(table.find(&longer), None);
+        }
+        assert_eq!(table.find(b""), None);
+    }
+
+    #[test]
+    fn keys_spread_over_the_places() {
+        let steps: usize = KEYS
+            .iter()
+            .map(|key| {
+                let key = key.key.as_bytes();
+                let table = KeyTable::new();
+                probe(key)
+                    .position(|place| {
+                        table
+                            .targets
+                            .get(usize::from(table.places[place]))
+                            .map(|t| t.key)
+                            == Some(key)
+                    })
+                    .unwrap()
+            })
+            .sum();
+        assert!(steps <= KEYS.len() / 4, "{steps} collisions");
+    }
+
+    #[test]
+    fn no_key_reaches_a_column_of_the_forwarder_or_of_the_service() {
+        for key in KEYS {
+            for name in key.columns {
+                let column = COLUMNS.iter().find(|column| column.name == *name).unwrap();
+                assert_eq!(column.origin, Origin::Extension, "{}", key.key);
+            }
+        }
+    }
+
+    #[test]
+    fn every_column_of_an_extension_key_is_filled_by_exactly_one_key() {
+        for column in COLUMNS
+            .iter()
+            .filter(|column| column.origin == Origin::Extension)
+        {
+            let keys = KEYS.iter().filter(|key| key.columns.contains(&column.name));
+            assert_eq!(keys.count(), 1, "{}", column.name);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Values of typed columns. A value that does not fit is not forced: the caller puts its text into
+//! `AdditionalExtensions`.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use crate::clock::Wall;
+use jiff::Timestamp;
+use jiff::tz::Offset;
+use std::io::Write;
+
+/// A whole number of 64 bits.
+pub(super) fn read_long(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// A finite number.
+pub(super) fn read_real(text: &[u8]) -> Option<f64> {
+    let number: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
+/// Writes a whole number.
+pub(super) fn write_long(out: &mut Vec<u8>, number: i64) {
+    // a vector takes whatever is written to it
+    let _ = write!(out, "{number}");
+}
+
+/// Writes a number so that it reads back as the same.
+pub(super) fn write_real(out: &mut Vec<u8>, number: f64) {
+    let _ = write!(out, "{number}");
+}
+
+/// Writes a time as ISO 8601, UTC: `2026-11-25T01:59:07.482Z`, with as many digits of its fraction
+/// as it has, up to the seven that the service keeps. False, and nothing written, outside of the
+/// years 1 to 9999.
+pub(super) fn write_time(out: &mut Vec<u8>, wall: Wall) -> bool {
+    let Ok(timestamp) = Timestamp::from_nanosecond(i128::from(wall.0)) else {
+        return false;
+    };
+    let civil = Offset::UTC.to_datetime(timestamp);
+    let Ok(year @ 1..=9999) = u32::try_from(civil.year()) else {
+        return false;
+    };
+    digits::<4>(out, year);
+    for (lead, part) in [
+        (b'-', civil.month()),
+        (b'-', civil.day()),
+        (b'T', civil.hour()),
+        (b':', civil.minute()),
+        (b':', civil.second()),
+    ] {
+        out.push(lead);
+        digits::<2>(out, part.unsigned_abs().into());
+    }
+    let ticks = civil.subsec_nanosecond().unsigned_abs() / 100;
+    if !ticks.is_multiple_of(10_000) {
+        out.push(b'.');
+        digits::<7>(out, ticks);
+    } else if ticks != 0 {
+        out.push(b'.');
+        digits::<3>(out, ticks / 10_000);
+    }
+    out.push(b'Z');
+    true
+}
+
+/// The last `N` digits of a number.
+fn digits<const N: usize>(out: &mut Vec<u8>, mut number: u32) {
+    let mut text = [b'0'; N];
+    for place in text.iter_mut().rev() {
+        *place = b'0' | u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+    out.extend_from_slice(&text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_iso_8601() {
+        for (nanos, expected) in [
+            (1_795_571_947_482_000_000, "2026-11-25T01:59:07.482Z"),
+            (1_795_571_947_000_000_000, "2026-11-25T01:59:07Z"),
+            (1_795_571_947_482_123_456, "2026-11-25T01:59:07.4821234Z"),
+            (0, "1970-01-01T00:00:00Z"),
+            (-1_000_000, "1969-12-31T23:59:59.999Z"),
+            (i64::MAX, "2262-04-11T23:47:16.8547758Z"),
+        ] {
+            let mut out = Vec::new();
+            assert!(write_time(&mut out, Wall(nanos)));
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_are_none() {
+        assert_eq!(read_long(b"9223372036854775807"), Some(i64::MAX));
+        for text in [
+            &b"9223372036854775808"[..],
+            b"",
+            b"0x10",
+            b"1.0",
+            b"1 2",
+            b"\xff",
+        ] {
+            assert_eq!(read_long(text), None);
+        }
+        assert_eq!(read_real(b"-1.5e3"), Some(-1500.0));
+        for text in [&b"nan"[..], b"inf", b"1e999", b"", b"1,5"] {
+            assert_eq!(read_real(text), None);
+        }
+    }
+}
