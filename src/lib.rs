@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod frame;
 pub mod limits;
+pub mod listen;
 pub mod map;
 pub mod metrics;
 pub mod page;
