@@ -340,8 +340,8 @@ impl Pool {
     /// An index, low ones much likelier: few users and sites make most of the traffic.
     pub(super) fn skewed(&self, rng: &mut Rng) -> u32 {
         let share = u64::from(rng.u32(..));
-        let squared = share * share >> 32;
-        (squared * self.ends.len() as u64 >> 32) as u32
+        let squared = (share * share) >> 32;
+        ((squared * self.ends.len() as u64) >> 32) as u32
     }
 }
 

@@ -65,6 +65,16 @@ pub(super) struct BadTemplate {
     pub(super) why: &'static str,
 }
 
+impl std::fmt::Display for BadTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "mistake in a template at {{{}}}: {}",
+            self.field, self.why
+        )
+    }
+}
+
 impl Template {
     /// Takes a template apart.
     pub(super) fn parse(text: &str) -> Result<Self, BadTemplate> {

@@ -125,10 +125,7 @@ fn every_message_has_seven_header_fields_and_exactly_one_id() {
             message.starts_with('<') && !message.contains(['\n', '\r', '\0']),
             "{message}"
         );
-        assert!(
-            !message.contains("||") && !message.contains("{/}"),
-            "{message}"
-        );
+        assert!(!message.contains("{/}"), "{message}");
         let parts = parts(message);
         assert_eq!(parts[0], "CEF:0");
         assert!(info.vendor.cef_names().contains(&parts[1]), "{message}");
@@ -224,6 +221,9 @@ fn only_the_vendors_asked_for_are_generated() {
     }
 }
 
+/// Something that pairs may hold.
+type Holds<'a> = &'a dyn Fn(&[(&str, &str)]) -> bool;
+
 #[test]
 fn the_oddities_of_real_messages_are_there_in_real_proportions() {
     let mix = mix(20_000);
@@ -233,8 +233,7 @@ fn the_oddities_of_real_messages_are_there_in_real_proportions() {
             .filter(|(_, message)| holds(std::str::from_utf8(message).unwrap()));
         100.0 * holding.count() as f64 / mix.len() as f64
     };
-    let pairs_of =
-        |message: &str, holds: &dyn Fn(&[(&str, &str)]) -> bool| holds(&pairs(parts(message)[7]));
+    let pairs_of = |message: &str, holds: Holds| holds(&pairs(parts(message)[7]));
     let measured = [
         ("a backslash", share(&|m| m.contains('\\')), 25.0..60.0),
         (
