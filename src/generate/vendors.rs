@@ -138,8 +138,9 @@ impl Kinds {
             draw: Vec::new(),
         };
         for (share, text) in split(file) {
-            // A template with a mistake is caught by a test below; here it would be seen as it is.
-            let template = Template::parse(text).unwrap_or_else(|_| Template::literal(text));
+            // A mistake is caught by a test below; here it would show itself in the message.
+            let template =
+                Template::parse(text).unwrap_or_else(|bad| Template::literal(&bad.to_string()));
             kinds
                 .draw
                 .resize(kinds.draw.len() + share, kinds.templates.len());
@@ -173,7 +174,7 @@ mod tests {
             assert!(split(vendor.templates()).count() >= 2, "{vendor}");
             for (_, text) in split(vendor.templates()) {
                 if let Err(bad) = Template::parse(text) {
-                    panic!("{vendor}: {{{}}}: {}", bad.field, bad.why);
+                    panic!("{vendor}: {bad}");
                 }
                 assert_eq!(
                     text.matches("externalId={id}").count(),
