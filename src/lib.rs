@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod frame;
+pub mod generate;
 pub mod limits;
 pub mod listen;
 pub mod map;
