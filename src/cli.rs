@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod config;
+pub mod parse;
 
 use std::fmt;
 

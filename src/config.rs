@@ -188,6 +188,20 @@ pub struct Map {
     pub semicolon: Semicolon,
 }
 
+impl Map {
+    /// The defaults, on this machine.
+    #[must_use]
+    pub fn of(machine: &Machine) -> Map {
+        Map {
+            time_generated: TimeGenerated::Received,
+            collector_host_name: machine.host_name.clone(),
+            time_zone: jiff::tz::TimeZone::UTC,
+            unparsed: Unparsed::Forward,
+            semicolon: Semicolon::Blank,
+        }
+    }
+}
+
 /// What fills `TimeGenerated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeGenerated {

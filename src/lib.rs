@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod page;
 pub mod parse;
 pub mod ring;
+pub mod watch;
