@@ -45,7 +45,7 @@ pub const PARTIAL_AGE_DEFAULT: Duration = Duration::from_secs(60);
 pub const PARTIAL_AGE_LEAST: Duration = Duration::from_secs(1);
 /// Longer would let stalled senders hold the whole budget.
 pub const PARTIAL_AGE_MOST: Duration = Duration::from_secs(3600);
-/// Listening addresses: each costs every shard a socket.
+/// Listening addresses: more than any machine has networks that send syslog.
 pub const LISTENERS_MOST: usize = 64;
 /// How long a stopping shard goes on reading what its connections have already sent.
 pub const DRAIN_READ_TIME: Duration = Duration::from_secs(5);

@@ -937,6 +937,35 @@ fn a_machine_without_a_name_must_be_given_one() {
     assert!(config::parse(&named, &nameless).is_ok());
 }
 
+#[test]
+fn unknown_keys_are_found_in_every_section() {
+    for header in REFERENCE.lines().filter(|line| line.starts_with('[')) {
+        let text = REFERENCE.replace(
+            &format!("\n{header}\n"),
+            &format!("\n{header}\nxyzzy = 1\n"),
+        );
+        let error = config::parse(&text, &machine()).unwrap_err();
+        let keys: Vec<&str> = error
+            .findings()
+            .iter()
+            .map(|found| found.key.as_str())
+            .collect();
+        assert_eq!(keys, [format!("{}.xyzzy", header.trim_matches(['[', ']']))]);
+    }
+}
+
+#[test]
+fn a_wrong_value_is_not_reported_again_for_what_hangs_on_it() {
+    let folder = Folder::new();
+    // the default of frame_bytes_max, which stands in for the wrong one, is above 32 KiB
+    let more = "frame_bytes_max = \"16 K\"\npartial_bytes_max = \"32 KiB\"";
+    let text = SMALLEST.replace(TCP, &format!("{TCP}\n{more}"));
+    let message = folder.read(&text).unwrap_err();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    let good = SMALLEST.replace(TCP, &format!("{TCP}\n{}", more.replace("16 K", "16 KiB")));
+    assert!(folder.read(&good).is_ok());
+}
+
 /// No text makes the reader panic, whatever is cut out of or put into a good one.
 #[test]
 fn broken_texts_are_refused_and_never_panic() {

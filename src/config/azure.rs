@@ -99,10 +99,9 @@ pub(super) const CLOUDS: &[Cloud] = &[
 impl Cloud {
     /// The cloud that an ingestion host belongs to.
     pub(super) fn of_endpoint(host: &str) -> Option<&'static Cloud> {
-        CLOUDS.iter().find(|cloud| {
-            let name = host.strip_suffix(cloud.endpoint_suffix);
-            name.is_some_and(|name| !name.is_empty())
-        })
+        CLOUDS
+            .iter()
+            .find(|cloud| host.ends_with(cloud.endpoint_suffix))
     }
 
     /// The cloud that a login host belongs to.

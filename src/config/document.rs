@@ -174,7 +174,6 @@ impl<'t> Reader<'t> {
             finding.value = None; // it could be a secret
             self.findings.push(finding);
         }
-        self.findings.sort_by_key(|finding| finding.line);
     }
 
     fn meant_by(&self, section: &str, name: &str) -> String {

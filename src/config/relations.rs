@@ -81,8 +81,8 @@ pub(super) fn pages_bytes_least(cores_count: usize) -> usize {
     cores_count * PAGES_PER_CORE_LEAST * (PAGE_BYTES + PAGE_BYTES_SLACK)
 }
 
-/// True if one of two listeners takes connections that are meant for the other. Whether `[::]`
-/// takes IPv4 too is the machine's choice, so that pair is left to the kernel.
+/// True if two listeners want the same connections, which the kernel refuses. `[::]` is bound to
+/// IPv6 only, so it may stand beside `0.0.0.0`.
 pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port()
         && a.is_ipv4() == b.is_ipv4()
