@@ -11,3 +11,4 @@ pub mod map { //! map
 pub mod metrics;
 pub mod page;
 pub mod ring;
+pub mod send;
