@@ -29,8 +29,8 @@ pub use source::{Framing, Lines, Source, UnknownFraming};
 
 use crate::clock::{Clock, Mono};
 use crate::limits::{
-    CONNECT_TIME, SEND_BUFFERS_BYTES, SEND_STOP_TIME, SEND_TURN_TIME, SEND_WAKE_PAUSE,
-    SEND_WRITE_BYTES, SEND_WRITE_BYTES_LEAST,
+    CONNECT_TIME, SEND_BUFFERS_BYTES, SEND_CLOSE_TIME_DEFAULT, SEND_STOP_TIME, SEND_TURN_TIME,
+    SEND_WAKE_PAUSE, SEND_WRITE_BYTES, SEND_WRITE_BYTES_LEAST,
 };
 use connection::{Connection, Sent};
 use pace::Pacer;
@@ -68,6 +68,27 @@ pub struct SendOptions {
     pub threads: Option<NonZeroUsize>,
     /// How long to wait at the end for the receiver to read everything and close its side.
     pub close_time: Duration,
+}
+
+impl SendOptions {
+    /// Generated messages of all vendors to `to`, flat out over one connection until the stop,
+    /// LF framing, seed 0.
+    #[must_use]
+    pub fn new(to: SocketAddr) -> Self {
+        SendOptions {
+            to,
+            source: Source::Generated(Vec::new()),
+            framing: Framing::Lf,
+            connections: NonZeroUsize::MIN,
+            count: None,
+            time: None,
+            rate: None,
+            writes: Writes::Large,
+            seed: 0,
+            threads: None,
+            close_time: SEND_CLOSE_TIME_DEFAULT,
+        }
+    }
 }
 
 /// How a running sender is watched and stopped from another thread.

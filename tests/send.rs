@@ -5,12 +5,14 @@
     reason = "a test fails by panicking"
 )]
 
+use cefline::cli::send::SendArgs;
 use cefline::clock::Clock;
 use cefline::generate::{Vendor, append_id};
 use cefline::send::{
     Ending, Framing, Lines, Rate, SendControl, SendError, SendOptions, SendReport, Source, Writes,
     send,
 };
+use clap::{Args, Command, FromArgMatches};
 use std::collections::HashSet;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -54,17 +56,10 @@ fn read_to_end(mut stream: TcpStream) -> Vec<u8> {
 
 fn options(to: SocketAddr, connections: usize) -> SendOptions {
     SendOptions {
-        to,
-        source: Source::Generated(Vec::new()),
-        framing: Framing::Lf,
         connections: NonZeroUsize::new(connections).unwrap(),
-        count: None,
-        time: None,
-        rate: None,
-        writes: Writes::Large,
         seed: 77,
-        threads: None,
         close_time: DEADLINE,
+        ..SendOptions::new(to)
     }
 }
 
@@ -311,6 +306,28 @@ fn a_stop_ends_the_sending_between_two_messages() {
 }
 
 #[test]
+fn a_stop_while_the_receiver_holds_back_still_ends_between_two_messages() {
+    let control = Arc::new(SendControl::default());
+    let watched = Arc::clone(&control);
+    // Reads nothing until the sender stands still, then stops it, then reads everything.
+    let (to, receiver) = receiver(1, move |stream: TcpStream| {
+        let mut before = None;
+        loop {
+            let sent = watched.messages.load(Ordering::Relaxed);
+            if sent > 0 && before == Some(sent) {
+                break;
+            }
+            before = Some(sent);
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        watched.stop.store(true, Ordering::Relaxed);
+        read_to_end(stream)
+    });
+    let report = send(&options(to, 1), Clock::start(), &control).unwrap();
+    assert_account(&report, &receiver.join().unwrap(), Framing::Lf, 77);
+}
+
+#[test]
 fn a_receiver_that_closes_early_is_told_and_the_other_connection_goes_on() {
     // The first connection is closed after some bytes, with more unread; the second is read whole.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -434,4 +451,34 @@ fn nothing_is_sent_if_a_connection_cannot_be_opened() {
         )),
         "{error}"
     );
+}
+
+#[test]
+fn the_command_writes_the_ids_of_what_it_sent() {
+    let (to, receiver) = receiver(2, read_to_end);
+    let ids = tempfile::NamedTempFile::new().unwrap();
+    let path = ids.path().to_str().unwrap();
+    let line = format!(
+        "send {to} --count 101 --connections 2 --framing octet --cuts --seed 9 --json --ids {path}"
+    );
+    let command = SendArgs::augment_args(Command::new("send"));
+    let args = SendArgs::from_arg_matches(&command.get_matches_from(line.split(' '))).unwrap();
+    let code = cefline::cli::send::run(args).unwrap();
+    assert_eq!(
+        format!("{code:?}"),
+        format!("{:?}", std::process::ExitCode::SUCCESS)
+    );
+    let streams = receiver.join().unwrap();
+    let got: HashSet<_> = streams
+        .iter()
+        .flat_map(|stream| frames(stream, Framing::Octet))
+        .map(|f| id_of(&f))
+        .collect();
+    let written = std::fs::read_to_string(ids.path()).unwrap();
+    assert_eq!(written.lines().count(), 101);
+    assert_eq!(
+        written.lines().map(str::to_owned).collect::<HashSet<_>>(),
+        got
+    );
+    assert!(got.contains("cf9-100"));
 }

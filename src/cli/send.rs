@@ -31,8 +31,8 @@ const COUNT_DEFAULT: u64 = 10_000;
 /// acknowledgement; that the receiver has read everything is certain when it closes its side
 /// after we closed ours, which is waited for at the end and reported.
 ///
-/// Each generated message carries an externalId of its own, cfSEED-NUMBER, so that rows can be
-/// held against what was sent (see --ids).
+/// Each generated message carries an externalId of its own, cfSEED-NUMBER (the seed in
+/// hexadecimal), so that rows can be held against what was sent (see --ids).
 ///
 /// Exit code: 0 if no connection was lost, 1 if one was, 2 if the command cannot be carried out as
 /// written. The last line of standard output is
