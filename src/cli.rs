@@ -4,6 +4,7 @@
 pub mod check;
 pub mod config;
 pub mod parse;
+pub mod send;
 
 use std::fmt;
 

@@ -12,4 +12,5 @@ pub mod metrics;
 pub mod page;
 pub mod parse;
 pub mod ring;
+pub mod send;
 pub mod watch;

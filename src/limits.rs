@@ -178,6 +178,32 @@ pub const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// ...with so many significant figures (1 %).
 pub const LATENCY_FIGURES: u8 = 2;
 
+// ---- the sender ----------------------------------------------------------------------------
+
+/// What the sender gathers for one write: enough that the call costs nothing beside the copy, and
+/// still in the second-level cache when it is copied.
+pub const SEND_WRITE_BYTES: usize = 128 * KIB;
+/// With many connections it gathers less, but at least this...
+pub const SEND_WRITE_BYTES_LEAST: usize = 4 * KIB;
+/// ...so that the buffers of all connections stay near this.
+pub const SEND_BUFFERS_BYTES: usize = 64 * MIB;
+/// Connections of one sender: a process's file descriptors are the bound before this one.
+pub const SEND_CONNECTIONS_MOST: usize = 100_000;
+/// One thread serves several connections, and a write or a pause on one takes no longer than this.
+pub const SEND_TURN_TIME: Duration = Duration::from_millis(20);
+/// A sender that keeps a rate sleeps at least so long between two writes; a high rate is made of
+/// some messages at each waking.
+pub const SEND_WAKE_PAUSE: Duration = Duration::from_micros(500);
+/// A sender that is told to stop has so long to finish the message it has begun.
+pub const SEND_STOP_TIME: Duration = Duration::from_secs(2);
+/// How long a sender waits at the end for the receiver to read everything, by default: a receiver
+/// that is held up by an outage may need as long.
+pub const SEND_CLOSE_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// A file of messages is read whole; it may be so long.
+pub const SEND_FILE_BYTES_MOST: u64 = 1024 * MIB as u64;
+
+const _: () = assert!(SEND_WRITE_BYTES_LEAST <= SEND_WRITE_BYTES);
+const _: () = assert!(SEND_WAKE_PAUSE.as_nanos() < SEND_TURN_TIME.as_nanos());
 const _: () = assert!(FRAME_BYTES_LEAST <= FRAME_BYTES_DEFAULT);
 const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MOST);
 const _: () = assert!(FRAME_BYTES_MOST < 10usize.pow(OCTET_COUNT_DIGITS_MAX as u32));
