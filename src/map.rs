@@ -134,7 +134,6 @@ impl Mapper {
             Ok(record) => {
                 tally.add(Counter::RecordsParsed, 1);
                 count_flaws(&record, tally);
-                self.sort_pairs(record.extension);
                 let end = frame.end;
                 self.write(source, page, tally, |mapper, row, shortened| {
                     mapper.record_row(row, &record, source, end, shortened);
@@ -225,7 +224,7 @@ impl Mapper {
         });
     }
 
-    /// The second pass: a row of a record.
+    /// A row of a record: both passes.
     fn record_row(
         &mut self,
         row: &mut Row<'_>,
@@ -234,6 +233,7 @@ impl Mapper {
         end: End,
         shortened: bool,
     ) {
+        self.sort_pairs(record.extension);
         self.time_generated(row, record, source);
         let header = &record.header;
         for (lead, text) in [
@@ -401,7 +401,7 @@ impl Mapper {
     fn read_time(&self, text: &[u8], extension: &[u8], now: Wall) -> Option<Wall> {
         let zone = || {
             self.last_value(b"dtz", extension)
-                .and_then(time::read_zone)
+                .and_then(|zone| time::read_zone(zone.trim_ascii()))
                 .unwrap_or_else(|| self.settings.time_zone.clone())
         };
         time::read(text, time::Defaults { now, zone: &zone })
