@@ -82,7 +82,9 @@ fn unescaped(text: &[u8], escapes: parse::Escapes) -> String {
 }
 
 /// A record in the form in which the corpus states it.
-fn stated(record: &parse::Record<'_>) -> (BTreeMap<&'static str, String>, BTreeMap<String, String>) {
+fn stated(
+    record: &parse::Record<'_>,
+) -> (BTreeMap<&'static str, String>, BTreeMap<String, String>) {
     let header = &record.header;
     let header = [
         ("version", header.version),
@@ -180,10 +182,14 @@ fn check_row(raw: &str) {
         }
         let columns = KEYS.iter().find(|k| k.key == key).map(|k| k.columns);
         let is_last = last[&key] == value;
-        let in_column = is_last && columns.is_some_and(|c| c.iter().any(|c| holds(&row, c, &value)));
+        let in_column =
+            is_last && columns.is_some_and(|c| c.iter().any(|c| holds(&row, c, &value)));
         let text = format!("{key}={}", value.replace(';', " "));
         let in_more = more.iter().any(|m| m.trim_end() == text.trim_end());
-        assert!(in_column || in_more, "{key}={value} is lost: {raw}\n{row:?}");
+        assert!(
+            in_column || in_more,
+            "{key}={value} is lost: {raw}\n{row:?}"
+        );
     });
     for (column, text) in [
         ("DeviceVendor", record.header.vendor),
@@ -295,8 +301,16 @@ fn random_cuts(random: &mut fastrand::Rng, len: usize) -> Vec<usize> {
 /// What must hold of a malformed stream, whatever its verdict says: everything is accounted for.
 fn check_sums(name: &str, ended: &Ended) {
     let rows_count = ended.rows.len() as u64;
-    assert_eq!(ended.frames_count, rows_count + ended.frames_lost(), "{name}");
-    assert_eq!(ended.tally.value(Counter::RowsWritten), rows_count, "{name}");
+    assert_eq!(
+        ended.frames_count,
+        rows_count + ended.frames_lost(),
+        "{name}"
+    );
+    assert_eq!(
+        ended.tally.value(Counter::RowsWritten),
+        rows_count,
+        "{name}"
+    );
     let unparsed: u64 = Counter::ALL
         .iter()
         .filter(|counter| counter.name() == "records_unparsed_total")
@@ -311,7 +325,9 @@ fn is_marked(row: &Map<String, Value>) -> bool {
     row.get("AdditionalExtensions")
         .and_then(Value::as_str)
         .is_some_and(|more| more.starts_with("cefline."))
-        || row.get("DeviceProduct").is_some_and(|product| product == "unparsed")
+        || row
+            .get("DeviceProduct")
+            .is_some_and(|product| product == "unparsed")
 }
 
 /// Holds what became of a malformed stream against its line in the index.
@@ -333,7 +349,8 @@ fn check_malformed(case: &Value, ended: &Ended) {
             assert_eq!(degraded, 0, "{name}");
             // the last frame of a stream that ends without a delimiter is marked as partial
             let marked = ended.rows.iter().filter(|row| is_marked(row)).count();
-            let partial = usize::from(case["framing"] == "tcp-close" || case["framing"] == "lf-eof");
+            let partial =
+                usize::from(case["framing"] == "tcp-close" || case["framing"] == "lf-eof");
             assert_eq!(marked, partial, "{name}");
             assert!(!ended.broken && ended.bytes_left == 0, "{name}");
         }
