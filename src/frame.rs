@@ -25,7 +25,7 @@
 )]
 
 use crate::config::FramingChoice;
-use crate::limits::OCTET_COUNT_DIGITS_MAX;
+use crate::limits::{EMPTY_FRAMES_AT_START_MAX, OCTET_COUNT_DIGITS_MAX};
 use memchr::{memchr, memchr2};
 
 /// One syslog frame, without its delimiter or count.
@@ -360,23 +360,27 @@ fn read_count(bytes: &[u8]) -> Count {
 
 /// Whether a connection that begins so uses octet counting; nothing if more bytes are needed. A
 /// count must be followed by `<` (a PRI), `CEF:` or a byte-order mark: a line may begin with a year
-/// or an epoch time as well.
+/// or an epoch time as well. The counts of a few empty frames may stand before it.
 fn looks_counted(bytes: &[u8]) -> Option<bool> {
-    let (start, count) = match read_count(bytes) {
-        Count::Frame { start, count } => (start, count),
-        Count::More => return None,
-        Count::None => return Some(false),
-    };
-    let rest = bytes.get(start..).unwrap_or_default();
-    if count == 0 {
-        // an empty counted frame says nothing: look at the next
-        return match rest.first() {
-            None => None,
-            Some(_) => looks_counted(rest),
+    let mut rest = bytes;
+    for _ in 0..=EMPTY_FRAMES_AT_START_MAX {
+        let (start, count) = match read_count(rest) {
+            Count::Frame { start, count } => (start, count),
+            Count::More => return None,
+            Count::None => return Some(false),
         };
+        rest = rest.get(start..).unwrap_or_default();
+        if count > 0 {
+            return begins_a_message(rest);
+        }
     }
+    Some(false)
+}
+
+/// Whether these bytes begin a syslog message or a bare CEF one.
+fn begins_a_message(bytes: &[u8]) -> Option<bool> {
     for lead in [&b"<"[..], b"CEF:", b"\xEF\xBB\xBF"] {
-        let shown = rest.get(..lead.len()).unwrap_or(rest);
+        let shown = bytes.get(..lead.len()).unwrap_or(bytes);
         if lead.starts_with(shown) {
             return (shown.len() == lead.len()).then_some(true);
         }
@@ -474,6 +478,19 @@ mod tests {
     #[test]
     fn counts_may_have_leading_zeros_and_be_zero() {
         assert_eq!(texts(b"0 004 <1>a0 2 xy", 90), ["<1>a", "xy"]);
+    }
+
+    #[test]
+    fn no_number_of_empty_counts_keeps_a_connection_undecided() {
+        let most = "0 ".repeat(EMPTY_FRAMES_AT_START_MAX);
+        assert_eq!(texts(format!("{most}2 <x").as_bytes(), 90), ["<x"]);
+        let line = "0 ".repeat(EMPTY_FRAMES_AT_START_MAX + 1) + "2 <x";
+        assert_eq!(texts(line.as_bytes(), 90), [format!("{line}?")]);
+        // once a question asked anew at each zero, to the end of the stack
+        let stream = "0 ".repeat(1 << 20);
+        let mut framer = Framer::new(FramingChoice::Auto, 64);
+        let cut = framer.cut(stream.as_bytes());
+        assert!(matches!(cut, Cut::Frame { used: 64, .. }), "{cut:?}");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub const FRAME_BYTES_MOST: usize = MIB;
 /// Digits of an octet count (RFC 6587 section 3.4.1): `FRAME_BYTES_MOST` has seven. A longer count
 /// is refused before any arithmetic is done on it.
 pub const OCTET_COUNT_DIGITS_MAX: usize = 7;
+/// Counts of empty frames that may stand before the first frame of a connection while it is not yet
+/// known to use octet counting: with more it is taken not to, so that no peer keeps us guessing.
+pub const EMPTY_FRAMES_AT_START_MAX: usize = 8;
 /// What one `recv` may bring; one such buffer for each shard, shared by its connections.
 pub const READ_BYTES_MAX: usize = 256 * KIB;
 /// What a partial frame keeps of its buffer once it is empty again: nothing above this.

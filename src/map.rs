@@ -137,7 +137,6 @@ impl Mapper {
             Ok(record) => {
                 tally.add(Counter::RecordsParsed, 1);
                 count_flaws(&record, tally);
-                self.sort_pairs(record.extension);
                 let end = frame.end;
                 if end == End::Partial {
                     tally.add(Counter::FramesPartial, 1);
@@ -231,7 +230,7 @@ impl Mapper {
         });
     }
 
-    /// The second pass: a row of a record.
+    /// A row of a record: both passes.
     fn record_row(
         &mut self,
         row: &mut Row<'_>,
@@ -240,6 +239,7 @@ impl Mapper {
         end: End,
         shortened: bool,
     ) {
+        self.sort_pairs(record.extension);
         self.time_generated(row, record, source);
         let header = &record.header;
         for (lead, text) in [
@@ -407,7 +407,7 @@ impl Mapper {
     fn read_time(&self, text: &[u8], extension: &[u8], now: Wall) -> Option<Wall> {
         let zone = || {
             self.last_value(b"dtz", extension)
-                .and_then(time::read_zone)
+                .and_then(|zone| time::read_zone(zone.trim_ascii()))
                 .unwrap_or_else(|| self.settings.time_zone.clone())
         };
         time::read(text, time::Defaults { now, zone: &zone })

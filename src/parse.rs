@@ -51,7 +51,7 @@ pub enum Flaw {
 pub fn parse(frame: &[u8]) -> Result<Record<'_>, (Unparsed, Origin<'_>)> {
     let frame = unquote(frame);
     let Some(anchor) = cef::anchor(frame) else {
-        return Err((Unparsed::NoCef, syslog::read(frame)));
+        return Err((Unparsed::NoCef, syslog::read_unparsed(frame)));
     };
     let origin = syslog::read(frame.get(..anchor.start).unwrap_or_default());
     let Some((header, rest, flaw)) = cef::header(frame, anchor) else {

@@ -34,7 +34,7 @@ pub(super) struct Room {
     pub(super) bytes_left: usize,
     /// Some text did not fit.
     pub(super) cut: bool,
-    /// Some bytes were no UTF-8.
+    /// Some bytes were no UTF-8, and what replaces them did fit.
     pub(super) invalid: bool,
 }
 
@@ -47,10 +47,10 @@ impl Room {
         }
     }
 
-    /// Appends `text` to `out`, as far as there is room.
+    /// Appends `text` to `out`, as far as there is room; nothing once something did not fit.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, text: &[u8], style: Style) {
         let mut rest = text;
-        loop {
+        while !self.cut {
             let clean = clean_len(rest, style.semicolon != b';');
             let (run, tail) = rest.split_at_checked(clean).unwrap_or((rest, &[]));
             let Some((byte, _)) = tail.split_first() else {
@@ -132,8 +132,8 @@ impl Room {
                 for chunk in run.utf8_chunks() {
                     chunk.valid().chars().for_each(|c| self.wide(out, c));
                     if !chunk.invalid().is_empty() {
-                        self.invalid = true;
                         self.wide(out, char::REPLACEMENT_CHARACTER);
+                        self.invalid |= !self.cut;
                     }
                 }
             }
@@ -243,9 +243,12 @@ mod tests {
         let plain = Style::plain(Escapes::Value);
         assert_eq!(written("aé東".as_bytes(), plain, 6).0, "aé東");
         assert!(!written("aé東".as_bytes(), plain, 6).1.cut);
+        // what stands behind a character that did not fit does not fill its room
         for (room, expected) in [(5, "aé"), (3, "aé"), (2, "a"), (1, "a"), (0, "")] {
-            let (found, room) = written("aé東".as_bytes(), plain, room);
-            assert_eq!((found.as_str(), room.cut), (expected, true));
+            for text in ["aé東", "aé東b", "aé東\"b"] {
+                let (found, room) = written(text.as_bytes(), plain, room);
+                assert_eq!((found.as_str(), room.cut), (expected, true));
+            }
         }
         assert_eq!(written(br"\\\\\\", plain, 2).0, r"\\");
         assert_eq!(written(b"0123456789", plain, 10).0, "0123456789");

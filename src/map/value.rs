@@ -28,9 +28,14 @@ pub(super) fn write_long(out: &mut Vec<u8>, number: i64) {
     let _ = write!(out, "{number}");
 }
 
-/// Writes a number so that it reads back as the same.
+/// Writes a number so that it reads back as the same, in at most 24 bytes: very large and very small
+/// ones with an exponent, not with hundreds of zeros.
 pub(super) fn write_real(out: &mut Vec<u8>, number: f64) {
-    let _ = write!(out, "{number}");
+    let _ = if number == 0.0 || (1e-5..1e16).contains(&number.abs()) {
+        write!(out, "{number}")
+    } else {
+        write!(out, "{number:e}")
+    };
 }
 
 /// Writes a time as ISO 8601, UTC: `2026-11-25T01:59:07.482Z`, with as many digits of its fraction
@@ -94,6 +99,26 @@ mod tests {
             let mut out = Vec::new();
             assert!(write_time(&mut out, Wall(nanos)));
             assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn real_numbers_are_short_and_read_back_as_the_same() {
+        for (number, expected) in [
+            (0.35, "0.35"),
+            (-0.0, "-0"),
+            (90.0, "90"),
+            (1e-5, "0.00001"),
+            (9e-6, "9e-6"),
+            (1e16, "1e16"),
+            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
+            (-f64::MAX, "-1.7976931348623157e308"),
+        ] {
+            let mut out = Vec::new();
+            write_real(&mut out, number);
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text, expected);
+            assert_eq!(text.parse(), Ok(number));
         }
     }
 

@@ -120,7 +120,11 @@ pub fn header(frame: &[u8], anchor: Anchor) -> Option<(Header<'_>, &[u8], Option
     let (class_id, rest) = field(rest)?;
     let (name, rest) = field(rest)?;
     let (severity, rest, flaw) = match field(rest) {
-        Some((severity, rest)) => (severity, rest, None),
+        // the pipe stands in a value: `…|Name|src=10.0.0.1 msg=a | b`
+        Some((severity, behind)) if begins_with_key(severity) && !begins_with_key(behind) => {
+            (&b""[..], rest, Some(Flaw::SeverityMissing))
+        }
+        Some((severity, behind)) => (severity, behind, None),
         None if rest.trim_ascii().is_empty() => return None,
         None if first_key(rest).is_some() => (&b""[..], rest, Some(Flaw::SeverityMissing)),
         None => (rest, &b""[..], Some(Flaw::LastPipeMissing)),
@@ -192,6 +196,11 @@ pub fn split_stray(rest: &[u8]) -> (&[u8], &[u8]) {
     let at = first_key(rest).unwrap_or(rest.len());
     let (stray, extension) = rest.split_at_checked(at).unwrap_or((rest, &[]));
     (stray.trim_ascii(), extension)
+}
+
+/// Whether nothing but blanks stands before the first key.
+fn begins_with_key(text: &[u8]) -> bool {
+    first_key(text.trim_ascii_start()) == Some(0)
 }
 
 /// Offset of the first key.
@@ -370,6 +379,17 @@ mod tests {
             ("", Some(Flaw::SeverityMissing))
         );
         assert_eq!(text(none.extension), "rt=$x y=z");
+        // a pipe in a value does not make a pair the severity
+        let none = record("CEF:0|V|P|1|c|n|src=::1 msg=a | b x=y");
+        assert_eq!(
+            (text(none.header.severity), none.flaw),
+            ("", Some(Flaw::SeverityMissing))
+        );
+        assert_eq!(text(none.extension), "src=::1 msg=a | b x=y");
+        // but in front of the first key it ends the header, whatever the severity is
+        let odd = record("CEF:0|V|P|1|c|n|severity=5|src=::1");
+        assert_eq!((text(odd.header.severity), odd.flaw), ("severity=5", None));
+        assert_eq!(text(odd.extension), "src=::1");
     }
 
     #[test]

@@ -35,17 +35,37 @@ pub struct Origin<'f> {
     pub host: Option<&'f [u8]>,
 }
 
-/// Reads the text before the message; or, of a frame that is no message, its beginning.
+/// What follows a syslog header, and so which words may be the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// A message: all words before it are of the header.
+    Message,
+    /// Text of which nothing is known.
+    Text,
+}
+
+/// Reads the text before the message.
 #[must_use]
 pub fn read(text: &[u8]) -> Origin<'_> {
-    let origin = read_from(text);
+    read_both(text, Then::Message)
+}
+
+/// Reads the beginning of a frame that is no message. Its words may be its text, so that one of
+/// them is the host only behind a time.
+#[must_use]
+pub fn read_unparsed(frame: &[u8]) -> Origin<'_> {
+    read_both(frame, Then::Text)
+}
+
+fn read_both(text: &[u8], then: Then) -> Origin<'_> {
+    let origin = read_from(text, then);
     if origin.host.is_some() {
         return origin;
     }
     // a relay may have put its own tag in front of the whole line: try the inner header
     match inner_header(text) {
         Some(inner) => {
-            let inner = read_from(inner);
+            let inner = read_from(inner, then);
             if inner.host.is_some() { inner } else { origin }
         }
         None => origin,
@@ -58,25 +78,28 @@ fn inner_header(text: &[u8]) -> Option<&[u8]> {
     text.get(at..)
 }
 
-fn read_from(text: &[u8]) -> Origin<'_> {
+fn read_from(text: &[u8], then: Then) -> Origin<'_> {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let text = text.strip_prefix(b"\"").unwrap_or(text).trim_ascii_start();
-    let has_pri = text.first() == Some(&b'<');
     let (pri, rest) = read_pri(text);
     let rest = skip_version(rest.trim_ascii_start());
     let (time, behind_time) = read_time(rest);
+    let has_time = time.is_some() || behind_time.len() < rest.len();
+    let has_lead = match then {
+        Then::Message => has_time || rest.len() < text.len(),
+        Then::Text => has_time,
+    };
+    let is_only_word = then == Then::Message && words(behind_time).nth(1).is_none();
     Origin {
         pri,
         time,
-        host: read_host(
-            behind_time,
-            time.is_some() || rest.len() < text.len(),
-            has_pri,
-        ),
+        host: words(behind_time)
+            .next()
+            .filter(|word| (has_lead || is_only_word) && is_host(word)),
     }
 }
 
-/// `<134>`; a PRI that is empty, too high or without its `>` is skipped.
+/// `<134>`; a PRI that is empty, too high or without its `>` is skipped. `<Event` is none.
 fn read_pri(text: &[u8]) -> (Option<u8>, &[u8]) {
     let Some(inner) = text.strip_prefix(b"<") else {
         return (None, text);
@@ -91,7 +114,8 @@ fn read_pri(text: &[u8]) -> (Option<u8>, &[u8]) {
     let rest = inner.get(digits..).unwrap_or_default();
     match rest.strip_prefix(b">") {
         Some(rest) => (value, rest),
-        None => (None, rest),
+        None if digits > 0 => (None, rest),
+        None => (None, text),
     }
 }
 
@@ -123,13 +147,9 @@ fn read_time(text: &[u8]) -> (Option<&[u8]>, &[u8]) {
     (Some(time), rest.strip_prefix(b":").unwrap_or(rest))
 }
 
-fn read_host(text: &[u8], behind_header: bool, has_pri: bool) -> Option<&[u8]> {
-    let mut words = text
-        .split(|byte| byte.is_ascii_whitespace())
-        .filter(|word| !word.is_empty());
-    let word = words.next()?;
-    let alone = words.next().is_none();
-    ((behind_header || has_pri || alone) && is_host(word)).then_some(word)
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| byte.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
 }
 
 /// Letters, digits and `.-_:`, and no colon at the end.
@@ -147,7 +167,11 @@ pub(super) fn digits_len(text: &[u8]) -> usize {
     text.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
+/// A number of digits and nothing else (`parse` alone would take a sign).
 pub(super) fn number(digits: &[u8]) -> Option<u32> {
+    if digits_len(digits) < digits.len() {
+        return None;
+    }
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
@@ -288,6 +312,13 @@ mod tests {
             ("<13>gw01 ", Some(13), None, Some("gw01")),
             ("gw01 ", None, None, Some("gw01")),
             (
+                "<134>2026-11-25 01:59:07.482 +01:00 gw01 ",
+                Some(134),
+                Some("2026-11-25 01:59:07.482 +01:00"),
+                Some("gw01"),
+            ),
+            ("<b>gw01 ", None, None, None),
+            (
                 "<134>Nov 25 01:59:07 fe80::1 ",
                 Some(134),
                 Some("Nov 25 01:59:07"),
@@ -295,6 +326,24 @@ mod tests {
             ),
         ] {
             assert_eq!(origin(text), (pri, time, host), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_text_that_is_no_message_only_a_word_behind_a_time_is_the_host() {
+        for (text, host) in [
+            ("<134>Nov 25 01:59:07 gw01 link down", Some("gw01")),
+            ("<134>1 - gw01 app - - - link down", Some("gw01")),
+            ("relay[-]: <161>Mar 19 05:24:39 gw01 x", Some("gw01")),
+            ("<134>link down", None),
+            ("hello", None),
+            ("<134>%ASA-7-106010: Deny inbound", None),
+            ("<Event><Data>x</Data>", None),
+            ("a <b href", None),
+            ("1 2 3", None),
+        ] {
+            let found = read_unparsed(text.as_bytes()).host;
+            assert_eq!(found, host.map(str::as_bytes), "{text}");
         }
     }
 }

@@ -309,6 +309,9 @@ pub fn read_zone(text: &[u8]) -> Option<TimeZone> {
         (b"EEST", 3),
         (b"WET", 0),
     ];
+    if text.len() > TIME_BYTES_MAX {
+        return None;
+    }
     if matches!(text, b"Z" | b"z" | b"UTC" | b"GMT" | b"utc" | b"gmt") {
         return Some(TimeZone::UTC);
     }
@@ -370,7 +373,7 @@ pub(super) fn header_time_len(text: &[u8]) -> usize {
             return zone_behind(text, stop.saturating_sub(colon));
         }
         let number = digits_len(word) == len && matches!(len, 1 | 2 | 4);
-        if !(number || read_month(word).is_some() || is_weekday(word)) {
+        if !(number || is_date(word) || read_month(word).is_some() || is_weekday(word)) {
             return 0;
         }
         end = stop;
@@ -414,6 +417,11 @@ fn is_stamp(word: &[u8]) -> bool {
         Some([] | [b'.', ..]) => digits >= 9,
         _ => false,
     }
+}
+
+/// An ISO date alone: its clock is the next word.
+fn is_date(word: &[u8]) -> bool {
+    matches!(word, [_, _, _, _, b'-', _, _, b'-', _, _]) && digits_len(word) == 4
 }
 
 /// `HH:mm:ss` and whatever is attached to it.
@@ -497,6 +505,8 @@ mod tests {
             "2026-11-25T01",
             "Nov 25 25 2026 01:59:07",
             "Nov 04 2018 07:15:46 GMTcs3Label=Virtual",
+            "Nov 25 2026 01:59:07 ++1",
+            "2026-+1-25 01:59:07",
         ] {
             assert_eq!(utc(text), None, "{text}");
         }
