@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod emulator;
 pub mod limits;
 pub mod map { //! map
     pub mod columns;
