@@ -5,6 +5,8 @@ pub mod check;
 pub mod config;
 pub mod parse;
 pub mod send;
+pub mod emulate;
+pub mod query;
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod emulator;
 pub mod frame;
 pub mod generate;
 pub mod limits;

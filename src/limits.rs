@@ -207,6 +207,49 @@ pub const SEND_FILE_BYTES_MOST: u64 = 1024 * MIB as u64;
 
 const _: () = assert!(SEND_WRITE_BYTES_LEAST <= SEND_WRITE_BYTES);
 const _: () = assert!(SEND_WAKE_PAUSE.as_nanos() < SEND_TURN_TIME.as_nanos());
+// ---- emulator ------------------------------------------------------------------------------
+
+/// Rows of a block before it is packed: some 4 MiB, packed in about 10 ms.
+pub const EMULATOR_BLOCK_ROWS: usize = 4096;
+/// Rows that the emulator keeps, by default: about 150 bytes each once packed.
+pub const EMULATOR_ROWS_DEFAULT: usize = 5_000_000;
+/// Tokens that the emulator remembers: a client that asks for one with each call still has its last.
+pub const EMULATOR_TOKENS_MAX: usize = 1024;
+/// Connections to each of the emulator's two ports.
+pub const EMULATOR_CONNECTIONS_MAX: usize = 1024;
+/// TLS handshake with the emulator.
+pub const EMULATOR_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Body of a request that is no upload: for a token, a query, a set of faults.
+pub const EMULATOR_BODY_BYTES_MAX: usize = 256 * KIB;
+/// What is read and thrown away of an upload over the limit, so that its sender sees the answer.
+pub const EMULATOR_DISCARD_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Queries at once; each may take a core for some seconds.
+pub const EMULATOR_QUERIES_MAX: usize = 2;
+/// How long a stopping emulator waits for a query that is running.
+pub const EMULATOR_STOP_TIME: Duration = Duration::from_secs(2);
+/// Between two tries to open the port again after an outage, or to accept when that failed.
+pub const EMULATOR_PORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Text of a query. Alert rules have up to 10,000 characters.
+pub const QUERY_BYTES_MAX: usize = 64 * KIB;
+/// Brackets in brackets of a query: what bounds the stack.
+pub const QUERY_DEPTH_MAX: usize = 64;
+/// Arithmetic signs in a query, which may all be one tree: bounds the stack as well.
+pub const QUERY_ARITHMETIC_MAX: usize = 128;
+/// Operators in a query's pipe.
+pub const QUERY_STAGES_MAX: usize = 64;
+/// Columns that a step of a query may make: as many as a table of the real service may have.
+pub const QUERY_COLUMNS_MAX: usize = 500;
+/// Rows of an answer, as in the real query API.
+pub const QUERY_ANSWER_ROWS_MAX: usize = 500_000;
+/// Bytes of an answer: the real query API stops at about 64 MB.
+pub const QUERY_ANSWER_BYTES_MAX: usize = 64 * MIB;
+/// How long `cefline query` waits for an answer.
+pub const QUERY_TIME: Duration = Duration::from_secs(120);
+
+const _: () = assert!(EMULATOR_BLOCK_ROWS <= u32::MAX as usize);
+const _: () = assert!(EMULATOR_DISCARD_BYTES_MAX > SERVICE_BODY_BYTES_MAX as u64);
+const _: () = assert!(QUERY_BYTES_MAX <= EMULATOR_BODY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_LEAST <= FRAME_BYTES_DEFAULT);
 const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MOST);
 const _: () = assert!(FRAME_BYTES_MOST < 10usize.pow(OCTET_COUNT_DIGITS_MAX as u32));
