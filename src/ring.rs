@@ -38,7 +38,8 @@ impl Ring {
     /// shard gets at least two pages, one to fill while the other travels.
     #[must_use]
     pub fn new(pages_bytes: usize, shards_count: usize) -> Self {
-        let pages_count = (pages_bytes / (PAGE_BYTES + PAGE_BYTES_SLACK)).max(2 * shards_count.max(1));
+        let pages_count =
+            (pages_bytes / (PAGE_BYTES + PAGE_BYTES_SLACK)).max(2 * shards_count.max(1));
         let free = ArrayQueue::new(pages_count);
         for _ in 0..pages_count {
             let _ = free.push(RowPage::new());
@@ -96,9 +97,10 @@ impl Ring {
         self.full.pop()
     }
 
-    /// Waits until a page may be there, or the last shard has closed.
-    pub async fn ring(&self) {
-        self.full_rings.notified().await;
+    /// Waits until a page may be there, or a shard has closed. What happens after this call and
+    /// before the first poll is not missed: call it, look with [`Ring::take`], then wait.
+    pub fn ring(&self) -> impl Future<Output = ()> {
+        self.full_rings.notified()
     }
 
     /// Gives a page back after its rows were taken over.
