@@ -16,10 +16,7 @@ impl Mono {
     /// This moment moved on by `time`.
     #[must_use]
     pub fn plus(self, time: Duration) -> Mono {
-        Mono(
-            self.0
-                .saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Mono(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -46,10 +43,7 @@ pub struct Clock {
 impl Clock {
     /// A clock whose monotonic side begins now.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the machine's clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn start() -> Self {
         Clock {
             origin: Instant::now(),
@@ -64,10 +58,7 @@ impl Clock {
 
     /// Now on the wall clock. A time before 1970 reads as 1970.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the machine's clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn wall(&self) -> Wall {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -15,5 +15,6 @@ pub mod map {
 }
 pub mod metrics;
 pub mod page;
+pub mod retry;
 pub mod ring;
 pub mod upload;

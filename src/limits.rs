@@ -147,6 +147,8 @@ pub const ISOLATION_PAUSE: Duration = Duration::from_millis(250);
 pub const BODY_WIRE_TAIL_SHARE: usize = 64;
 /// Longest client secret that is read: Entra's have 40 characters.
 pub const SECRET_BYTES_MAX: usize = 4 * KIB;
+/// One request for a token, from connect to the last byte of the answer.
+pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest life of a token that is believed; managed identities get up to 24 hours.
 pub const TOKEN_LIFE_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// After the deadline: so long for the shards to hand over their last pages, to be counted.

@@ -38,8 +38,7 @@ impl Ring {
     /// shard gets at least two pages, one to fill while the other travels.
     #[must_use]
     pub fn new(pages_bytes: usize, shards_count: usize) -> Self {
-        let pages_count =
-            (pages_bytes / (PAGE_BYTES + PAGE_BYTES_SLACK)).max(2 * shards_count.max(1));
+        let pages_count = (pages_bytes / (PAGE_BYTES + PAGE_BYTES_SLACK)).max(2 * shards_count.max(1));
         let free = ArrayQueue::new(pages_count);
         for _ in 0..pages_count {
             let _ = free.push(RowPage::new());

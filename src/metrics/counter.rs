@@ -362,10 +362,7 @@ mod tests {
     fn no_two_counters_share_name_and_label() {
         for (index, a) in Counter::ALL.iter().enumerate() {
             for b in Counter::ALL.iter().skip(index + 1) {
-                assert!(
-                    (a.name(), a.label()) != (b.name(), b.label()),
-                    "{a:?} {b:?}"
-                );
+                assert!((a.name(), a.label()) != (b.name(), b.label()), "{a:?} {b:?}");
             }
         }
     }
