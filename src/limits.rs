@@ -148,6 +148,52 @@ pub const RULES_MOST: usize = 100;
 pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(300);
 /// Between two tries to renew a token that is still valid.
 pub const TOKEN_RENEW_PAUSE: Duration = Duration::from_secs(30);
+/// Shortest pause before a retry: full jitter alone may say "at once", over and over.
+pub const BACKOFF_LEAST: Duration = Duration::from_millis(50);
+/// Longest pause before a retry once the program is stopping: the deadline is near, and what is not
+/// sent by then is lost.
+pub const BACKOFF_STOPPING: Duration = Duration::from_secs(1);
+/// Requests that were all told to come back at one moment are spread over so long.
+pub const RETRY_SPREAD: Duration = Duration::from_secs(1);
+/// First pause of a rule that is held; doubled each time up to [`HOLD_MOST`].
+pub const HOLD_FIRST: Duration = Duration::from_secs(1);
+/// Nothing was accepted for so long: an outage. Its end wakes the requests that wait for a retry.
+pub const OUTAGE_TIME: Duration = Duration::from_secs(5);
+/// A reset while a body of this length was being sent may be the service's way to say 413: it
+/// counts the bytes and cuts the connection.
+pub const BODY_BYTES_NEAR_LIMIT: usize = SERVICE_BODY_BYTES_MAX / 8 * 7;
+/// A body goes to the connection in pieces of this length, so that we know whether the last one
+/// went: only then can the service hold the rows.
+pub const BODY_PIECE_BYTES: usize = 64 * KIB;
+/// Refusals (400) in a row, without one row accepted by that rule, after which the fault is taken to
+/// be the configuration's. Isolating one bad row among a million takes 20.
+pub const REFUSALS_UNPROVEN_MAX: u32 = 256;
+/// Requests for the parts of one refused body that may follow each other at once...
+pub const ISOLATION_REQUESTS_FAST: u32 = 64;
+/// ...and the pause between further ones: 8 bodies in flight on 2 uploaders stay below a third of
+/// the 12,000 requests a minute that a rule allows.
+pub const ISOLATION_PAUSE: Duration = Duration::from_millis(250);
+/// A body is sealed when, at the worst, less than this share of its wire bytes is left: going on
+/// would mean ever smaller pieces and flushes.
+pub const BODY_WIRE_TAIL_SHARE: usize = 64;
+/// Longest client secret that is read: Entra's have 40 characters.
+pub const SECRET_BYTES_MAX: usize = 4 * KIB;
+/// One request for a token, from connect to the last byte of the answer.
+pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest life of a token that is believed; managed identities get up to 24 hours.
+pub const TOKEN_LIFE_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// After the deadline: so long for the shards to hand over their last pages, to be counted.
+pub const STOP_COUNT_TIME: Duration = Duration::from_secs(10);
+/// Idle connections to the endpoint are closed before a load balancer forgets them in silence.
+pub const CONNECTION_IDLE_TIME: Duration = Duration::from_secs(60);
+/// Threads of one uploader that resolve names.
+pub const RESOLVER_THREADS_MAX: usize = 2;
+/// A message of the same kind is logged once in this time, with how many were withheld.
+pub const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// The same for alarms that stand until somebody acts: a missing role, a wrong stream.
+pub const ALARM_PAUSE: Duration = Duration::from_secs(60);
+/// What a message of the service may take of a log line, in characters.
+pub const LOG_TEXT_CHARS_MAX: usize = 300;
 /// How long a stopping program goes on uploading, by default.
 pub const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest; every init system kills before that.
@@ -262,5 +308,9 @@ const _: () = assert!(BODY_RAW_BYTES_DEFAULT < SERVICE_BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_LEAST <= BODY_RAW_BYTES_DEFAULT);
 const _: () = assert!(ROW_GROWTH * FRAME_BYTES_DEFAULT <= BODY_RAW_BYTES_DEFAULT);
 const _: () = assert!(FRAME_BYTES_MOST <= PARTIAL_BYTES_DEFAULT);
+const _: () = assert!(BODY_RAW_BYTES_MOST <= u32::MAX as usize);
+const _: () = assert!(BODY_BYTES_NEAR_LIMIT < SERVICE_BODY_BYTES_MAX);
+const _: () = assert!(1 << (REFUSALS_UNPROVEN_MAX / 8) > BODY_RAW_BYTES_MOST);
+const _: () = assert!(REQUESTS_IN_FLIGHT_DEFAULT <= REQUESTS_IN_FLIGHT_MOST);
 const _: () = assert!(PAGES_BYTES_LEAST / (PAGE_BYTES + PAGE_BYTES_SLACK) >= 8);
 const _: () = assert!(PAGES_BYTES_LEAST <= PAGES_BYTES_DEFAULT);
