@@ -3,10 +3,11 @@
 
 pub mod check;
 pub mod config;
-pub mod parse;
-pub mod send;
 pub mod emulate;
+pub mod parse;
 pub mod query;
+pub mod run;
+pub mod send;
 
 use std::fmt;
 

@@ -203,8 +203,6 @@ pub const STOP_TIME_MOST: Duration = Duration::from_secs(3600);
 
 /// A configuration file; the reference configuration is a fiftieth of it.
 pub const CONFIG_BYTES_MAX: usize = MIB;
-/// File that holds a client secret; Entra's secrets have some 40 characters.
-pub const SECRET_BYTES_MAX: usize = 4 * KIB;
 /// File of certificate authorities; the public ones together take 250 KiB.
 pub const CA_BYTES_MAX: usize = 4 * MIB;
 /// Name of a stream. Names of custom tables end after 63 characters; room for a longer habit.

@@ -1,9 +1,9 @@
 //! The running program: the only place that knows all stages. Starts them in the order in which
 //! nothing can be lost, watches over them, and stops them in the order of the flow.
 
+use crate::cli::Failure;
 use crate::clock::{Clock, Mono};
 use crate::config::{Config, Machine};
-use crate::cli::Failure;
 use crate::listen::{self, Listening};
 use crate::metrics::expose::{self, Gauges};
 use crate::metrics::{Counter, Counters, Latency, Snapshot, Stage};
@@ -16,8 +16,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::watch as signal;
@@ -96,7 +96,9 @@ impl Forwarder {
             latencies,
             shared,
             addresses: listening.addresses().to_vec(),
-            metrics_address: watcher.as_ref().and_then(|listener| listener.local_addr().ok()),
+            metrics_address: watcher
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok()),
             is_broken: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         });
@@ -121,8 +123,8 @@ impl Forwarder {
     /// Looks after the threads. False if one has ended that should not have: the program must stop.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let has_ended = self.listening.has_ended()
-            || self.uploaders.iter().any(JoinHandle::is_finished);
+        let has_ended =
+            self.listening.has_ended() || self.uploaders.iter().any(JoinHandle::is_finished);
         if has_ended {
             self.view.is_broken.store(true, Ordering::Release);
         }
@@ -320,7 +322,10 @@ impl View {
     fn gauges(&self, snapshot: &Snapshot) -> Gauges {
         let now = self.clock.mono();
         let standings = self.shared.rules.standings();
-        let open = standings.iter().filter(|standing| **standing == Standing::Open).count();
+        let open = standings
+            .iter()
+            .filter(|standing| **standing == Standing::Open)
+            .count();
         let closed_connections: u64 = [
             Counter::ConnectionsClosedByPeer,
             Counter::ConnectionsClosedByReset,
@@ -379,7 +384,9 @@ impl Watched for View {
         let report = self.shared.state.report();
         if let (Some(since), Some((_, what))) = (report.failing_since, report.last_failure) {
             let seconds = self.clock.mono().since(since).as_secs();
-            remarks.push(format!("the service has not accepted for {seconds} s: {what}"));
+            remarks.push(format!(
+                "the service has not accepted for {seconds} s: {what}"
+            ));
         }
         if self.ring.pages_waiting() >= self.ring.pages_count() {
             return Err("all pages are in use: senders wait".into());
@@ -429,11 +436,17 @@ impl fmt::Display for Report {
         }
         let twice = snapshot.value(Counter::RowsMaybeTwice);
         if twice > 0 {
-            writeln!(f, "  perhaps twice in the table, an answer was lost: {twice}")?;
+            writeln!(
+                f,
+                "  perhaps twice in the table, an answer was lost: {twice}"
+            )?;
         }
         let imbalance = snapshot.imbalance();
         if imbalance != 0 {
-            writeln!(f, "  unaccounted for: {imbalance}; this is a fault of cefline")?;
+            writeln!(
+                f,
+                "  unaccounted for: {imbalance}; this is a fault of cefline"
+            )?;
         }
         Ok(())
     }

@@ -97,9 +97,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::running(format!("no signals: {error}")))
-        };
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::running(format!("no signals: {error}")));
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -159,7 +158,9 @@ async fn finish(forwarder: Forwarder, time: Duration, signals: &mut Signals) -> 
     let stopper = forwarder.stopper();
     forwarder.stop(time);
     let (ended, mut end) = tokio::sync::oneshot::channel();
-    thread::spawn(move || ended.send(forwarder.join()));
+    thread::spawn(move || {
+        let _ = ended.send(forwarder.join());
+    });
     loop {
         tokio::select! {
             report = &mut end => match report {
