@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::{Loaded, Log, LogFormat, Machine};
 use crate::metrics::{Counter, Snapshot};
 use crate::run::{Forwarder, Report, View};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -184,7 +185,9 @@ pub(super) fn start_log(log: &Log) -> Result<(), Failure> {
     let filter = Targets::new()
         .with_target("cefline", LevelFilter::from_level(log.level))
         .with_default(LevelFilter::WARN);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match log.format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
