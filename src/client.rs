@@ -47,6 +47,11 @@ impl Trust {
                  sentinel.ca_file",
             ));
         }
+        Trust::with_roots(roots)
+    }
+
+    /// These and no others.
+    pub(crate) fn with_roots(roots: RootCertStore) -> Result<Self, Failure> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -55,7 +55,10 @@ fn whole_number(text: &str) -> Option<u64> {
 
 /// Time from now to an HTTP date; zero if it is past.
 fn until(date: &str, now: Wall) -> Option<Duration> {
-    let at = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date).ok()?;
+    let at = DateTimeParser::new()
+        .relaxed_weekday(true)
+        .parse_timestamp(date)
+        .ok()?;
     let nanoseconds = at.as_nanosecond() - i128::from(now.0);
     Some(Duration::from_nanos(
         u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX),
