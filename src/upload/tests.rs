@@ -274,6 +274,17 @@ async fn a_lone_row_is_sent_when_it_is_as_old_as_linger() {
 }
 
 #[tokio::test]
+async fn the_last_body_does_not_wait_for_linger() {
+    let service = Service::start(None, |_| Say::Store).await;
+    let mut bench = Bench::start(&service, 1, |config| {
+        config.batch.linger = Duration::from_secs(60)
+    });
+    bench.send(1).await;
+    bench.finish(&[]).await;
+    assert_eq!(service.stored(), [0]);
+}
+
+#[tokio::test]
 async fn several_uploaders_share_the_rows_and_the_token_and_all_of_them_end() {
     let service = Service::start(None, |_| Say::Store).await;
     let mut bench = Bench::start(&service, 3, |config| config.batch.raw_bytes_max = 65_536);
