@@ -421,10 +421,23 @@ fn is_date(word: &[u8]) -> bool {
     matches!(word, [_, _, _, _, b'-', _, _, b'-', _, _]) && digits_len(word) == 4
 }
 
-/// `HH:mm:ss` and whatever is attached to it.
+/// `HH:mm[:ss]` and whatever is attached to it, by its shape: an impossible one is a time all the
+/// same, and not the host.
 fn is_clock(word: &[u8]) -> bool {
     let word = word.strip_suffix(b":").unwrap_or(word);
-    matches!(word.first(), Some(b'0'..=b'9')) && read_clock(word, b':').is_some()
+    let rest = match word {
+        [b'0'..=b'9', b':', rest @ ..] | [b'0'..=b'9', b'0'..=b'9', b':', rest @ ..] => rest,
+        _ => return false,
+    };
+    let rest = match rest {
+        [m0, m1, b':', s0, s1, rest @ ..] if digits_len(&[*m0, *m1, *s0, *s1]) == 4 => rest,
+        [m0, m1, rest @ ..] if digits_len(&[*m0, *m1]) == 2 => rest,
+        _ => return false,
+    };
+    match rest.first() {
+        None | Some(b'.' | b',' | b'+' | b'-') => true,
+        Some(byte) => byte.is_ascii_alphabetic(),
+    }
 }
 
 #[cfg(test)]
