@@ -171,6 +171,7 @@ fn check_row(raw: &str) {
     let record = parse::parse(raw.as_bytes()).unwrap();
     let (row, _) = row(raw);
     let (_, last) = stated(&record);
+    assert_eq!(row["TimeGenerated"], forward::NOW_TEXT);
     let more: Vec<&str> = row
         .get("AdditionalExtensions")
         .map_or_else(Vec::new, |more| more.as_str().unwrap().split(';').collect());
