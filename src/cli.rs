@@ -1,6 +1,11 @@
 //! The command line: one file for each command, with its flags as types and the thin code that
 //! hands them to the rest of the program.
 
+pub mod check;
+pub mod config;
+pub mod parse;
+pub mod send;
+
 use std::fmt;
 
 /// Why a command ended badly: the text for the person at the terminal, and the exit code.

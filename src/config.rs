@@ -1,15 +1,133 @@
 //! The configuration: text in, checked values out.
 //!
 //! A [`Config`] that exists is legal: every number is in its range, every name well formed, every
-//! combination sensible. What a person writes wrong is named with file, key, value and what is
-//! allowed, before any port is opened.
+//! combination sensible. What a person writes wrong is named with file, line, key, value and what
+//! is allowed, before any port is opened; all mistakes of a file are told at once.
+//!
+//! ```text
+//! text -> document   TOML with the place of every key; remembers which keys were asked for
+//!      -> sections   one function for each section: key, default, check
+//!      -> relations  what must hold between keys, and what is legal but deserves a warning
+//!      -> files      the secret and the certificates that the keys name (the only disk access)
+//! ```
+//!
+//! [`parse`] is pure and ends before `files`; [`Config::read`] and [`Loaded::read`] do all of it.
+//! The set of known keys is what `sections` asks for: there is no second list of them that could
+//! differ. `reference.toml` beside this file explains every key, and a test holds it against the
+//! defaults.
+//!
+//! A message never repeats the value of an unknown key, nor source lines of broken TOML: people
+//! do write secrets there.
+
+mod azure;
+mod document;
+mod files;
+mod finding;
+mod machine;
+mod nearest;
+mod relations;
+mod sections;
+mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Everything that can be set.
+use crate::limits::{CONNECTION_IDLE_BYTES, READ_BYTES_MAX};
+
+pub use azure::{EndpointUrl, RuleId, StreamName};
+pub use files::certificates_in;
+pub use finding::{ConfigError, Finding};
+pub use machine::Machine;
+pub use value::{bytes_text, time_text};
+
+/// Every key with effect, default, unit and edge values, as a configuration that can be read.
+pub const REFERENCE: &str = include_str!("config/reference.toml");
+
+/// A configuration with what was noticed while it was read.
 #[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What was read.
+    pub config: Config,
+    /// Legal, but perhaps not meant; in the order of the file.
+    pub warnings: Vec<Finding>,
+}
+
+impl Loaded {
+    /// Reads the file at `path`, and checks it and the files that it names.
+    ///
+    /// # Errors
+    /// Every mistake of the file, or why it cannot be read. The person who wrote it is at fault;
+    /// trying again without a change does not help.
+    pub fn read(path: &Path, machine: &Machine) -> Result<Loaded, ConfigError> {
+        let in_file = |findings| ConfigError::of(Some(path), findings);
+        let text = files::config_text(path).map_err(|finding| in_file(vec![*finding]))?;
+        let mut reading = sections::read(&text, machine);
+        for named in &reading.files {
+            named.check(&mut reading.findings, &mut reading.warnings);
+        }
+        reading.into_loaded().map_err(in_file)
+    }
+
+    /// The warnings as lines `FILE:LINE: KEY = VALUE: what; advice`.
+    pub fn warnings_in(&self, file: &Path) -> impl Iterator<Item = String> {
+        self.warnings
+            .iter()
+            .map(move |warning| finding::in_file(file, warning))
+    }
+}
+
+/// Reads a configuration from `text` for `machine`. Opens no file: that the secret is there is
+/// checked by [`Config::read`] only.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse(text: &str, machine: &Machine) -> Result<Config, ConfigError> {
+    sections::read(text, machine)
+        .into_loaded()
+        .map(|loaded| loaded.config)
+        .map_err(|findings| ConfigError::of(None, findings))
+}
+
+impl Config {
+    /// Reads the file at `path` for the machine that we run on, and checks the files that it names.
+    ///
+    /// # Errors
+    /// Every mistake of the file, or why it cannot be read.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        Loaded::read(path, &Machine::read()).map(|loaded| loaded.config)
+    }
+
+    /// What the program may hold in memory besides its own code, by part, in bytes: upper bounds
+    /// that the parts keep by design.
+    #[must_use]
+    pub fn memory_bytes_max(&self) -> [(&'static str, usize); 4] {
+        let batch = &self.batch;
+        let body_bytes = self
+            .sentinel
+            .requests_in_flight
+            .saturating_mul(batch.wire_bytes_max)
+            .saturating_add(batch.raw_bytes_max);
+        [
+            ("pages", self.runtime.pages_bytes_max),
+            ("unfinished frames", self.listen.partial_bytes_max),
+            (
+                "connections",
+                self.listen
+                    .connections_max
+                    .saturating_mul(CONNECTION_IDLE_BYTES)
+                    .saturating_add(self.runtime.ingest_cores.saturating_mul(READ_BYTES_MAX)),
+            ),
+            (
+                "bodies",
+                self.runtime.upload_cores.saturating_mul(body_bytes),
+            ),
+        ]
+    }
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `[listen]`
     pub listen: Listen,
@@ -28,7 +146,7 @@ pub struct Config {
 }
 
 /// Where and how frames are received.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// TCP addresses.
     pub tcp: Vec<SocketAddr>,
@@ -56,7 +174,7 @@ pub enum FramingChoice {
 }
 
 /// How records become rows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Map {
     /// What fills `TimeGenerated`.
     pub time_generated: TimeGenerated,
@@ -68,6 +186,20 @@ pub struct Map {
     pub unparsed: Unparsed,
     /// What a `;` inside a value becomes in `AdditionalExtensions`.
     pub semicolon: Semicolon,
+}
+
+impl Map {
+    /// The defaults, on this machine.
+    #[must_use]
+    pub fn of(machine: &Machine) -> Map {
+        Map {
+            time_generated: TimeGenerated::Received,
+            collector_host_name: machine.host_name.clone(),
+            time_zone: jiff::tz::TimeZone::UTC,
+            unparsed: Unparsed::Forward,
+            semicolon: Semicolon::Blank,
+        }
+    }
 }
 
 /// What fills `TimeGenerated`.
@@ -100,7 +232,7 @@ pub enum Semicolon {
 }
 
 /// When a body is full.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// Bytes of JSON.
     pub raw_bytes_max: usize,
@@ -113,7 +245,7 @@ pub struct Batch {
 }
 
 /// Where rows go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sentinel {
     /// Base URL of the data collection endpoint or rule, without a trailing slash.
     pub endpoint: EndpointUrl,
@@ -131,51 +263,15 @@ pub struct Sentinel {
     pub request_time_max: Duration,
 }
 
-/// An `https` URL without query and without trailing slash (`http` for loopback addresses).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndpointUrl(pub(crate) String);
-
-/// `dcr-` and 32 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleId(pub(crate) String);
-
-/// `Custom-` and a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamName(pub(crate) String);
-
-impl EndpointUrl {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl RuleId {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl StreamName {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Who we are for Microsoft Entra. One variant for each kind; more will come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// An application with a client secret.
     ClientSecret(ClientSecret),
 }
 
 /// An application with a client secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSecret {
     /// Tenant, a GUID.
     pub tenant_id: String,
@@ -190,7 +286,7 @@ pub struct ClientSecret {
 }
 
 /// Cores and memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {
     /// Cores that receive and parse.
     pub ingest_cores: usize,
@@ -205,14 +301,14 @@ pub struct Runtime {
 }
 
 /// Where metrics are shown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics {
     /// Address of `/metrics`, `/healthz` and `/readyz`; nothing for none.
     pub listen: Option<SocketAddr>,
 }
 
 /// What is logged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// Least level.
     pub level: tracing::Level,

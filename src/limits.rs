@@ -38,8 +38,18 @@ pub const CONNECTIONS_MOST: usize = 1_000_000;
 /// Bytes of unfinished frames over all connections, by default: 1,024 connections may each hold an
 /// unfinished frame of the greatest default length.
 pub const PARTIAL_BYTES_DEFAULT: usize = 64 * MIB;
+/// Most that may be configured: beyond this a mistyped unit is likelier than a wish.
+pub const PARTIAL_BYTES_MOST: usize = 64 * 1024 * MIB;
+/// User memory of a connection that holds no unfinished frame, for the sum that `check` prints.
+pub const CONNECTION_IDLE_BYTES: usize = KIB;
 /// A frame that has begun has so long to end.
 pub const PARTIAL_AGE_DEFAULT: Duration = Duration::from_secs(60);
+/// Shorter would cut frames that merely cross a slow link.
+pub const PARTIAL_AGE_LEAST: Duration = Duration::from_secs(1);
+/// Longer would let stalled senders hold the whole budget.
+pub const PARTIAL_AGE_MOST: Duration = Duration::from_secs(3600);
+/// Listening addresses: more than any machine has networks that send syslog.
+pub const LISTENERS_MOST: usize = 64;
 /// How long a stopping shard goes on reading what its connections have already sent.
 pub const DRAIN_READ_TIME: Duration = Duration::from_secs(5);
 
@@ -73,6 +83,12 @@ pub const PAGES_BYTES_DEFAULT: usize = 64 * MIB;
 pub const PAGES_BYTES_LEAST: usize = 4 * MIB;
 /// Most memory for pages.
 pub const PAGES_BYTES_MOST: usize = 64 * 1024 * MIB;
+/// Pages that a core needs so that it never waits for another by design: one being filled or
+/// taken, one in the ring, one on its way back.
+pub const PAGES_PER_CORE_LEAST: usize = 3;
+/// A row may take this many times the bytes of its frame: column names are longer than CEF keys
+/// (1.7 times for real traffic), and JSON escapes quotes and backslashes.
+pub const ROW_GROWTH: usize = 2;
 
 // ---- batches -------------------------------------------------------------------------------
 
@@ -88,8 +104,16 @@ pub const BODY_WIRE_BYTES_DEFAULT: usize = 1_000_000;
 pub const BODY_BYTES_LEAST: usize = 64 * KIB;
 /// The oldest row waits so long for its body to fill, by default.
 pub const LINGER_DEFAULT: Duration = Duration::from_secs(1);
+/// Shorter would send a call for nearly every read.
+pub const LINGER_LEAST: Duration = Duration::from_millis(10);
+/// Longer helps neither ratio nor calls, and detections wait for it.
+pub const LINGER_MOST: Duration = Duration::from_secs(60);
 /// gzip level by default: higher levels cost three to four times the time for a third fewer bytes.
 pub const GZIP_LEVEL_DEFAULT: u32 = 1;
+/// Lowest level that compresses at all.
+pub const GZIP_LEVEL_LEAST: u32 = 1;
+/// Highest level of gzip.
+pub const GZIP_LEVEL_MOST: u32 = 9;
 
 // ---- upload --------------------------------------------------------------------------------
 
@@ -100,6 +124,10 @@ pub const REQUESTS_IN_FLIGHT_DEFAULT: usize = 8;
 pub const REQUESTS_IN_FLIGHT_MOST: usize = 256;
 /// One request, from connect to the last byte of the answer, by default.
 pub const REQUEST_TIME_DEFAULT: Duration = Duration::from_secs(60);
+/// Shorter than a handshake over a slow link.
+pub const REQUEST_TIME_LEAST: Duration = Duration::from_secs(1);
+/// The service and every proxy on the way have given up before.
+pub const REQUEST_TIME_MOST: Duration = Duration::from_secs(600);
 /// TCP and TLS handshakes.
 pub const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// What is read of any answer, of the ingestion or of the token endpoint.
@@ -122,6 +150,23 @@ pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(300);
 pub const TOKEN_RENEW_PAUSE: Duration = Duration::from_secs(30);
 /// How long a stopping program goes on uploading, by default.
 pub const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest; every init system kills before that.
+pub const STOP_TIME_MOST: Duration = Duration::from_secs(3600);
+
+// ---- configuration -------------------------------------------------------------------------
+
+/// A configuration file; the reference configuration is a fiftieth of it.
+pub const CONFIG_BYTES_MAX: usize = MIB;
+/// File that holds a client secret; Entra's secrets have some 40 characters.
+pub const SECRET_BYTES_MAX: usize = 4 * KIB;
+/// File of certificate authorities; the public ones together take 250 KiB.
+pub const CA_BYTES_MAX: usize = 4 * MIB;
+/// Name of a stream. Names of custom tables end after 63 characters; room for a longer habit.
+pub const STREAM_NAME_BYTES_MOST: usize = 128;
+/// A host name (RFC 1035 section 2.3.4).
+pub const HOST_NAME_BYTES_MOST: usize = 255;
+/// Characters of a value that an error message repeats.
+pub const VALUE_CHARS_SHOWN: usize = 80;
 
 // ---- being watched -------------------------------------------------------------------------
 
@@ -136,6 +181,32 @@ pub const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// ...with so many significant figures (1 %).
 pub const LATENCY_FIGURES: u8 = 2;
 
+// ---- the sender ----------------------------------------------------------------------------
+
+/// What the sender gathers for one write: enough that the call costs nothing beside the copy, and
+/// still in the second-level cache when it is copied.
+pub const SEND_WRITE_BYTES: usize = 128 * KIB;
+/// With many connections it gathers less, but at least this...
+pub const SEND_WRITE_BYTES_LEAST: usize = 4 * KIB;
+/// ...so that the buffers of all connections stay near this.
+pub const SEND_BUFFERS_BYTES: usize = 64 * MIB;
+/// Connections of one sender: a process's file descriptors are the bound before this one.
+pub const SEND_CONNECTIONS_MOST: usize = 100_000;
+/// One thread serves several connections, and a write or a pause on one takes no longer than this.
+pub const SEND_TURN_TIME: Duration = Duration::from_millis(20);
+/// A sender that keeps a rate sleeps at least so long between two writes; a high rate is made of
+/// some messages at each waking.
+pub const SEND_WAKE_PAUSE: Duration = Duration::from_micros(500);
+/// A sender that is told to stop has so long to finish the message it has begun.
+pub const SEND_STOP_TIME: Duration = Duration::from_secs(2);
+/// How long a sender waits at the end for the receiver to read everything, by default: a receiver
+/// that is held up by an outage may need as long.
+pub const SEND_CLOSE_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// A file of messages is read whole; it may be so long.
+pub const SEND_FILE_BYTES_MOST: u64 = 1024 * MIB as u64;
+
+const _: () = assert!(SEND_WRITE_BYTES_LEAST <= SEND_WRITE_BYTES);
+const _: () = assert!(SEND_WAKE_PAUSE.as_nanos() < SEND_TURN_TIME.as_nanos());
 const _: () = assert!(FRAME_BYTES_LEAST <= FRAME_BYTES_DEFAULT);
 const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MOST);
 const _: () = assert!(FRAME_BYTES_MOST < 10usize.pow(OCTET_COUNT_DIGITS_MAX as u32));
@@ -146,5 +217,7 @@ const _: () = assert!(READ_BYTES_SMALL < READ_BYTES_FULL && READ_BYTES_FULL < RE
 const _: () = assert!(BODY_WIRE_BYTES_DEFAULT < SERVICE_BODY_BYTES_MAX);
 const _: () = assert!(BODY_RAW_BYTES_DEFAULT < SERVICE_BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_LEAST <= BODY_RAW_BYTES_DEFAULT);
+const _: () = assert!(ROW_GROWTH * FRAME_BYTES_DEFAULT <= BODY_RAW_BYTES_DEFAULT);
+const _: () = assert!(FRAME_BYTES_MOST <= PARTIAL_BYTES_DEFAULT);
 const _: () = assert!(PAGES_BYTES_LEAST / (PAGE_BYTES + PAGE_BYTES_SLACK) >= 8);
 const _: () = assert!(PAGES_BYTES_LEAST <= PAGES_BYTES_DEFAULT);

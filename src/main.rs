@@ -1,1 +1,35 @@
-fn main() {}
+//! The program: arguments into a run, its end into an exit code.
+
+use cefline::cli::{self, Failure};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// CEF over syslog into Microsoft Sentinel's CommonSecurityLog.
+///
+/// Takes Common Event Format messages from security devices over TCP and lands them as rows in
+/// Sentinel, through the Azure Monitor Logs Ingestion API. Begin with `cefline demo`.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cefline {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Parse(cli::parse::ParseArgs),
+    Check(cli::check::CheckArgs),
+    Config(cli::config::ConfigArgs),
+}
+
+fn main() -> ExitCode {
+    let ended = match Cefline::parse().command {
+        Command::Parse(args) => cli::parse::run(&args),
+        Command::Check(args) => cli::check::run(&args),
+        Command::Config(args) => cli::config::run(&args),
+    };
+    ended.unwrap_or_else(|Failure { exit_code, message }| {
+        eprintln!("cefline: {message}");
+        ExitCode::from(exit_code)
+    })
+}

@@ -1,6 +1,7 @@
 //! The closed set of counters.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hint;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Declares the set: variant, name, reason label, help. One line a counter, so that the whole set
 /// can be read at once.
@@ -191,11 +192,18 @@ pub const COUNTERS_COUNT: usize = Counter::ALL.len();
 /// One thread's counters. Only that thread writes; anyone may read.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Counters([AtomicU64; COUNTERS_COUNT]);
+pub struct Counters {
+    values: [AtomicU64; COUNTERS_COUNT],
+    /// Odd while a [`Tally`] is being published: what belongs together is seen together.
+    edition: AtomicU64,
+}
 
 impl Default for Counters {
     fn default() -> Self {
-        Counters([const { AtomicU64::new(0) }; COUNTERS_COUNT])
+        Counters {
+            values: [const { AtomicU64::new(0) }; COUNTERS_COUNT],
+            edition: AtomicU64::new(0),
+        }
     }
 }
 
@@ -203,7 +211,7 @@ impl Counters {
     /// Adds to one counter. Only the owning thread may call this: it is a load and a store, not an
     /// atomic addition.
     pub fn add(&self, counter: Counter, count: u64) {
-        if let Some(cell) = self.0.get(counter as usize) {
+        if let Some(cell) = self.values.get(counter as usize) {
             cell.store(
                 cell.load(Ordering::Relaxed).wrapping_add(count),
                 Ordering::Release,
@@ -214,9 +222,25 @@ impl Counters {
     /// One counter.
     #[must_use]
     pub fn value(&self, counter: Counter) -> u64 {
-        self.0
+        self.values
             .get(counter as usize)
             .map_or(0, |cell| cell.load(Ordering::Acquire))
+    }
+
+    /// All counters, none of them between two parts of one tally; read against the flow.
+    fn read(&self) -> [u64; COUNTERS_COUNT] {
+        loop {
+            let before = self.edition.load(Ordering::Acquire);
+            let mut values = [0; COUNTERS_COUNT];
+            for (value, cell) in values.iter_mut().zip(&self.values).rev() {
+                *value = cell.load(Ordering::Acquire);
+            }
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.edition.load(Ordering::Relaxed) == before {
+                return values;
+            }
+            hint::spin_loop();
+        }
     }
 }
 
@@ -244,14 +268,21 @@ impl Tally {
         self.0.get(counter as usize).copied().unwrap_or(0)
     }
 
-    /// Adds everything to `counters`, in the order of the flow, and begins anew: a reader, who reads
-    /// against it, never sees a row that was written but not received.
+    /// Adds everything to `counters` at once, as their readers see it, and begins anew.
     pub fn publish(&mut self, counters: &Counters) {
+        let edition = counters.edition.load(Ordering::Relaxed);
+        counters
+            .edition
+            .store(edition.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
         for (counter, count) in Counter::ALL.iter().zip(&mut self.0) {
             if *count > 0 {
                 counters.add(*counter, std::mem::take(count));
             }
         }
+        counters
+            .edition
+            .store(edition.wrapping_add(2), Ordering::Release);
     }
 }
 
@@ -284,18 +315,18 @@ impl Stage {
     }
 }
 
-/// All threads' counters at about one instant: rows are never seen to leave a stage that they were
-/// not seen to enter, since the counters are read against the flow.
+/// All threads' counters at one instant, as far as the identity goes: a row is never seen to leave a
+/// stage that it was not seen to enter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot([u64; COUNTERS_COUNT]);
 
 impl Snapshot {
-    /// The sum over `threads`, read from the last stage to the first.
-    pub fn of<'a>(threads: impl IntoIterator<Item = &'a Counters> + Clone) -> Self {
+    /// The sum over `threads`, which must come against the flow: uploaders, then shards.
+    pub fn of<'a>(threads: impl IntoIterator<Item = &'a Counters>) -> Self {
         let mut sums = [0u64; COUNTERS_COUNT];
-        for counter in Counter::ALL.iter().rev() {
-            if let Some(sum) = sums.get_mut(*counter as usize) {
-                *sum = threads.clone().into_iter().map(|t| t.value(*counter)).sum();
+        for thread in threads {
+            for (sum, value) in sums.iter_mut().zip(thread.read()) {
+                *sum = sum.wrapping_add(value);
             }
         }
         Snapshot(sums)
@@ -349,8 +380,7 @@ impl Snapshot {
         self.sum_of("rows_lost_total")
     }
 
-    /// Frames received minus everything that accounts for them: zero unless the program is wrong
-    /// (or the snapshot fell between two counters of one step; it is zero again at the next).
+    /// Frames received minus everything that accounts for them: zero unless the program is wrong.
     #[must_use]
     pub fn imbalance(&self) -> i128 {
         let received = i128::from(self.value(Counter::FramesReceived));
@@ -385,12 +415,34 @@ mod tests {
         uploader.add(Counter::RowsSealed, 4);
         uploader.add(Counter::RowsUploaded, 2);
         uploader.add(Counter::RowsLostRejected, 1);
-        let snapshot = Snapshot::of([&shard, &uploader]);
+        let snapshot = Snapshot::of([&uploader, &shard]);
         let held: Vec<u64> = Stage::ALL.iter().map(|s| snapshot.held_in(*s)).collect();
         assert_eq!(held, [2, 2, 1, 1]);
         assert_eq!(snapshot.imbalance(), 0);
         shard.add(Counter::FramesReceived, 1);
-        assert_eq!(Snapshot::of([&shard, &uploader]).imbalance(), 1);
+        assert_eq!(Snapshot::of([&uploader, &shard]).imbalance(), 1);
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_a_tally() {
+        let counters = Counters::default();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut tally = Tally::default();
+                for _ in 0..200_000 {
+                    tally.add(Counter::FramesReceived, 3);
+                    tally.add(Counter::FramesLostUnparsed, 1);
+                    tally.add(Counter::RowsWritten, 2);
+                    tally.publish(&counters);
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                assert_eq!(Snapshot::of([&counters]).imbalance(), 0);
+            }
+        });
+        assert_eq!(counters.value(Counter::FramesReceived), 600_000);
     }
 
     #[test]

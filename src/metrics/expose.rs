@@ -1,1 +1,229 @@
-//! stub
+//! Counters, gauges and latencies as Prometheus text (exposition format 0.0.4).
+
+use super::counter::{Counter, Snapshot, Stage};
+use super::latency::{Latency, Stopwatch};
+use hdrhistogram::Histogram;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Put before every name.
+const PREFIX: &str = "cefline_";
+/// Which quantiles of a latency are shown.
+const QUANTILES: [(f64, &str); 5] = [
+    (0.5, "0.5"),
+    (0.9, "0.9"),
+    (0.99, "0.99"),
+    (0.999, "0.999"),
+    (1.0, "1"),
+];
+
+/// What is true now, as opposed to what has been counted.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    /// Time since the start.
+    pub uptime: Duration,
+    /// Connections open.
+    pub connections_open: usize,
+    /// Pages that wait for an uploader.
+    pub pages_waiting: usize,
+    /// All pages.
+    pub pages_total: usize,
+    /// Rules by whether they take rows now.
+    pub rules_open: usize,
+    /// Rules that are paused or held.
+    pub rules_closed: usize,
+    /// Since the service last accepted rows; nothing if it never has.
+    pub accepted_ago: Option<Duration>,
+}
+
+/// The whole page.
+#[must_use]
+pub fn page<'a>(
+    snapshot: &Snapshot,
+    latencies: impl IntoIterator<Item = &'a Latency> + Clone,
+    gauges: &Gauges,
+) -> String {
+    let mut text = String::with_capacity(16 * 1024);
+    counters(&mut text, snapshot);
+    held(&mut text, snapshot);
+    latency(&mut text, latencies);
+    state(&mut text, gauges);
+    text
+}
+
+fn counters(text: &mut String, snapshot: &Snapshot) {
+    let mut last = "";
+    for counter in Counter::ALL {
+        let name = counter.name();
+        if name != last {
+            head(text, name, "counter", counter.help());
+            last = name;
+        }
+        let label = counter.label().map_or_else(String::new, |(label, value)| {
+            format!("{{{label}=\"{value}\"}}")
+        });
+        // a String takes everything
+        let _ = writeln!(text, "{PREFIX}{name}{label} {}", snapshot.value(*counter));
+    }
+}
+
+fn held(text: &mut String, snapshot: &Snapshot) {
+    head(
+        text,
+        "rows_held",
+        "gauge",
+        "Rows received and neither uploaded nor lost, by stage.",
+    );
+    for stage in Stage::ALL {
+        let (name, rows) = (stage.name(), snapshot.held_in(stage));
+        let _ = writeln!(text, "{PREFIX}rows_held{{stage=\"{name}\"}} {rows}");
+    }
+    head(
+        text,
+        "accounting_imbalance",
+        "gauge",
+        "Frames received minus rows uploaded, held and lost; anything but 0 is a fault of cefline.",
+    );
+    let _ = writeln!(
+        text,
+        "{PREFIX}accounting_imbalance {}",
+        snapshot.imbalance()
+    );
+}
+
+fn latency<'a>(text: &mut String, latencies: impl IntoIterator<Item = &'a Latency> + Clone) {
+    let name = "latency_seconds";
+    head(
+        text,
+        name,
+        "summary",
+        "Time of a row in each stage, and from receipt to the service's answer.",
+    );
+    for stopwatch in Stopwatch::ALL {
+        let Ok(all) = Latency::merged(latencies.clone(), stopwatch) else {
+            continue;
+        };
+        let stage = stopwatch.name();
+        for (quantile, label) in QUANTILES {
+            let seconds = seconds_at(&all, quantile);
+            let _ = writeln!(
+                text,
+                "{PREFIX}{name}{{stage=\"{stage}\",quantile=\"{label}\"}} {seconds}"
+            );
+        }
+        let sum = all.mean() * all.len() as f64 / 1e6;
+        let _ = writeln!(text, "{PREFIX}{name}_sum{{stage=\"{stage}\"}} {sum}");
+        let _ = writeln!(
+            text,
+            "{PREFIX}{name}_count{{stage=\"{stage}\"}} {}",
+            all.len()
+        );
+    }
+}
+
+/// A quantile of a histogram of microseconds.
+fn seconds_at(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    histogram.value_at_quantile(quantile) as f64 / 1e6
+}
+
+fn state(text: &mut String, gauges: &Gauges) {
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        head(text, name, "gauge", help);
+        let _ = writeln!(text, "{PREFIX}{name} {value}");
+    };
+    gauge(
+        "uptime_seconds",
+        "Time since the start.",
+        gauges.uptime.as_secs_f64(),
+    );
+    gauge(
+        "connections_open",
+        "Connections open.",
+        gauges.connections_open as f64,
+    );
+    gauge(
+        "pages_waiting",
+        "Pages that wait for an uploader.",
+        gauges.pages_waiting as f64,
+    );
+    gauge(
+        "pages",
+        "All pages; when all are in use, reading stops.",
+        gauges.pages_total as f64,
+    );
+    gauge(
+        "rules_open",
+        "Data collection rules that take rows.",
+        gauges.rules_open as f64,
+    );
+    gauge(
+        "rules_closed",
+        "Data collection rules paused or held.",
+        gauges.rules_closed as f64,
+    );
+    if let Some(ago) = gauges.accepted_ago {
+        gauge(
+            "accepted_age_seconds",
+            "Since the service last accepted rows.",
+            ago.as_secs_f64(),
+        );
+    }
+    head(
+        text,
+        "build_info",
+        "gauge",
+        "Always 1; which program this is.",
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = writeln!(
+        text,
+        "{PREFIX}build_info{{version=\"{version}\",io=\"uring\"}} 1"
+    );
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {PREFIX}{name} {help}");
+    let _ = writeln!(text, "# TYPE {PREFIX}{name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Counters;
+    use super::*;
+
+    #[test]
+    fn every_counter_stands_on_the_page_once_and_behind_its_type() {
+        let counters = Counters::default();
+        counters.add(Counter::RowsLostRejected, 7);
+        let latency = Latency::new().unwrap();
+        latency.record(Stopwatch::Overall, Duration::from_millis(250), 10);
+        let text = page(&Snapshot::of([&counters]), [&latency], &Gauges::default());
+        for counter in Counter::ALL {
+            let start = match counter.label() {
+                Some((label, value)) => {
+                    format!("cefline_{}{{{label}=\"{value}\"}} ", counter.name())
+                }
+                None => format!("cefline_{} ", counter.name()),
+            };
+            assert_eq!(
+                text.lines().filter(|line| line.starts_with(&start)).count(),
+                1,
+                "{start}"
+            );
+        }
+        assert!(text.contains("cefline_rows_lost_total{reason=\"rejected_by_service\"} 7\n"));
+        assert!(text.contains("cefline_latency_seconds_count{stage=\"overall\"} 10\n"));
+        assert!(text.contains("cefline_accounting_imbalance "));
+        let types = text.lines().filter(|line| line.starts_with("# TYPE"));
+        let mut names: Vec<_> = types.map(|line| line.split(' ').nth(2).unwrap()).collect();
+        let count = names.len();
+        names.dedup();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(
+            names.len(),
+            count,
+            "a name has two types, or its lines are apart"
+        );
+    }
+}

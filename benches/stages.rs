@@ -1,0 +1,190 @@
+//! Each pure stage by itself, on generated messages of a dozen vendors: octets to frames, frames to
+//! records, frames to rows, rows to gzip. Every answer is checked before it is timed.
+
+#![expect(missing_docs, reason = "criterion's macros write the functions")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot be right ends"
+)]
+
+use cefline::clock::{Moment, Mono, Wall};
+use cefline::config::{self, FramingChoice};
+use cefline::frame::{Cut, End, Frame, Framer};
+use cefline::generate::{Generator, GeneratorOptions};
+use cefline::limits::{BODY_RAW_BYTES_DEFAULT, FRAME_BYTES_DEFAULT};
+use cefline::map::{Mapper, Source};
+use cefline::metrics::{Counter, Tally};
+use cefline::page::RowPage;
+use cefline::parse;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::hint::black_box;
+use std::io::Write;
+use std::net::Ipv4Addr;
+
+const SEED: u64 = 1;
+const MESSAGES: usize = 10_000;
+/// 2026-11-25T01:59:07Z
+const NOW: Wall = Wall(1_795_571_947_000_000_000);
+
+/// Generated messages, one a line.
+fn lines() -> Vec<u8> {
+    let mut generator = Generator::new(SEED, &GeneratorOptions::default());
+    let mut lines = Vec::new();
+    for _ in 0..MESSAGES {
+        generator.append(NOW, &mut lines);
+        lines.push(b'\n');
+    }
+    lines
+}
+
+fn frames(lines: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|bytes| Frame {
+            bytes,
+            end: End::Whole,
+        })
+}
+
+fn cut(lines: &[u8]) -> usize {
+    let mut framer = Framer::new(FramingChoice::Auto, FRAME_BYTES_DEFAULT);
+    let mut at = 0;
+    let mut count = 0;
+    loop {
+        match framer.cut(&lines[at..]) {
+            Cut::Frame { used, frame } => {
+                black_box(frame);
+                at += used;
+                count += 1;
+            }
+            Cut::Blank { used } | Cut::Skip { used } => at += used,
+            Cut::More | Cut::Broken => return count,
+        }
+    }
+}
+
+fn mapper() -> Mapper {
+    let settings = config::Map {
+        collector_host_name: "collector-1".into(),
+        ..config::Map::of(&config::Machine::read())
+    };
+    Mapper::new(&settings, BODY_RAW_BYTES_DEFAULT - 2)
+}
+
+const SOURCE: Source = Source {
+    peer: std::net::IpAddr::V4(Ipv4Addr::LOCALHOST),
+    received: Moment {
+        mono: Mono(1),
+        wall: NOW,
+    },
+};
+
+/// Maps all frames into one page, begun anew when it is full; gives the rows and their bytes.
+fn map(lines: &[u8], mapper: &mut Mapper, page: &mut RowPage, tally: &mut Tally) -> (usize, usize) {
+    let (mut rows, mut bytes) = (0, 0);
+    for frame in frames(lines) {
+        if page.is_full() {
+            rows += page.rows_count();
+            bytes += page.bytes_len();
+            page.reset();
+        }
+        mapper.map(frame, SOURCE, page, tally);
+    }
+    rows += page.rows_count();
+    bytes += page.bytes_len();
+    page.reset();
+    (rows, bytes)
+}
+
+/// The first rows of the messages, as a body of the default size.
+fn body(lines: &[u8]) -> Vec<u8> {
+    let mut page = RowPage::new();
+    let mut mapper = mapper();
+    let mut tally = Tally::default();
+    for frame in frames(lines) {
+        if page.bytes_len() > BODY_RAW_BYTES_DEFAULT {
+            break;
+        }
+        mapper.map(frame, SOURCE, &mut page, &mut tally);
+    }
+    let mut body = page.bytes().to_vec();
+    body[0] = b'[';
+    body.push(b']');
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
+    assert_eq!(rows.len(), page.rows_count());
+    body
+}
+
+fn gzip(body: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len()), Compression::new(level));
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn stages(criterion: &mut Criterion) {
+    let lines = lines();
+    let mean = lines.len() / MESSAGES;
+    assert!((600..=700).contains(&mean), "{mean} bytes a message");
+    assert_eq!(cut(&lines), MESSAGES);
+
+    let mut group = criterion.benchmark_group("per_message");
+    group.throughput(Throughput::Elements(MESSAGES as u64));
+    group.bench_function("frame", |b| b.iter(|| cut(black_box(&lines))));
+    group.bench_function("parse", |b| {
+        b.iter(|| {
+            let mut pairs = 0usize;
+            for frame in frames(black_box(&lines)) {
+                match parse::parse(frame.bytes) {
+                    Ok(record) => parse::cef::pairs(record.extension, |pair| {
+                        black_box(pair);
+                        pairs += 1;
+                    }),
+                    Err((why, _)) => panic!("{why:?}"),
+                }
+            }
+            pairs
+        });
+    });
+    let (mut mapper, mut page, mut tally) = (mapper(), RowPage::new(), Tally::default());
+    let (rows, bytes) = map(&lines, &mut mapper, &mut page, &mut tally);
+    assert_eq!(rows, MESSAGES);
+    assert_eq!(tally.value(Counter::RecordsParsed), MESSAGES as u64);
+    println!("{mean} bytes a message, {} bytes a row", bytes / rows);
+    group.bench_function("parse_and_map", |b| {
+        b.iter(|| map(black_box(&lines), &mut mapper, &mut page, &mut tally));
+    });
+    group.finish();
+
+    let body = body(&lines);
+    let mut group = criterion.benchmark_group("gzip");
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    for level in [1, 2, 4, 6] {
+        let packed = gzip(&body, level);
+        let mut unpacked = Vec::new();
+        std::io::copy(
+            &mut flate2::read::GzDecoder::new(&packed[..]),
+            &mut unpacked,
+        )
+        .unwrap();
+        assert!(unpacked == body);
+        println!("level {level}: ratio {:.2}", body.len() as f64 / packed.len() as f64);
+        group.bench_function(format!("level_{level}"), |b| {
+            b.iter(|| gzip(black_box(&body), level));
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = all;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(std::time::Duration::from_millis(500))
+        .measurement_time(std::time::Duration::from_secs(2));
+    targets = stages
+}
+criterion_main!(all);

@@ -1,0 +1,205 @@
+//! `cefline check`: says what is wrong with a configuration, or what would run by it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::Failure;
+use super::config::print;
+use crate::config::{
+    ClientSecret, Config, FramingChoice, Identity, Loaded, Machine, bytes_text, time_text,
+};
+
+/// Check a configuration, without opening a port or sending anything.
+///
+/// Prints every mistake, one a line, as FILE:LINE: KEY = VALUE: what is wrong; what is allowed.
+/// If there is none, prints what would run: listeners, destination, cores, the most memory that
+/// it may take, and warnings of what is legal but perhaps not meant.
+///
+/// Also looks at the files that the configuration names, so run it as the user that runs cefline.
+/// Exit code 0 if the configuration can be used, 2 if not.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration to check; `cefline config` prints one to start from
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Checks a configuration and prints what would run.
+///
+/// # Errors
+/// All mistakes in the configuration, with exit code 2.
+pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let machine = Machine::read();
+    let loaded = Loaded::read(&args.config, &machine).map_err(Failure::usage)?;
+    print(&summary(&args.config, &loaded, &machine))
+}
+
+/// What would run, for people.
+fn summary(file: &Path, loaded: &Loaded, machine: &Machine) -> String {
+    let config = &loaded.config;
+    let mut text = format!("{} can be used\n", file.display());
+    let mut line = |name: &str, what: String| {
+        // a String takes everything
+        let _ = writeln!(text, "  {name:<9}  {what}");
+    };
+    line("receives", listeners(config));
+    line("sends to", config.sentinel.endpoint.as_str().to_owned());
+    let rules: Vec<&str> = config
+        .sentinel
+        .rules
+        .iter()
+        .map(|rule| rule.as_str())
+        .collect();
+    line("by rules", rules.join(", "));
+    line("stream", config.sentinel.stream.as_str().to_owned());
+    line("identity", identity(config));
+    line("cores", cores(config, machine));
+    line("memory", memory(config));
+    line(
+        "metrics",
+        match config.metrics.listen {
+            Some(address) => format!("http://{address}/metrics"),
+            None => "off".into(),
+        },
+    );
+    for warning in loaded.warnings_in(file) {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+fn listeners(config: &Config) -> String {
+    let listen = &config.listen;
+    let addresses: Vec<String> = listen.tcp.iter().map(ToString::to_string).collect();
+    let framing = match listen.framing {
+        FramingChoice::Auto => "octet counting or delimited, by connection",
+        FramingChoice::OctetCounting => "octet counting",
+        FramingChoice::Delimited => "delimited",
+    };
+    format!(
+        "tcp {}: {framing}; frames up to {}, {} connections",
+        addresses.join(", "),
+        bytes_text(listen.frame_bytes_max),
+        listen.connections_max
+    )
+}
+
+fn identity(config: &Config) -> String {
+    let Identity::ClientSecret(ClientSecret {
+        tenant_id,
+        client_id,
+        secret_file,
+        authority,
+        ..
+    }) = &config.sentinel.identity;
+    format!(
+        "application {client_id} of tenant {tenant_id}, secret in {}, tokens from {}",
+        secret_file.display(),
+        authority.as_str()
+    )
+}
+
+fn cores(config: &Config, machine: &Machine) -> String {
+    let runtime = &config.runtime;
+    let quota = match machine.cores_quota {
+        Some(quota) => format!(" (quota: {quota})"),
+        None => String::new(),
+    };
+    format!(
+        "{} ingest, {} upload, on {}{quota}; {}; up to {} to stop",
+        runtime.ingest_cores,
+        runtime.upload_cores,
+        machine.cores.len(),
+        if runtime.pin { "pinned" } else { "not pinned" },
+        time_text(runtime.stop_time_max)
+    )
+}
+
+fn memory(config: &Config) -> String {
+    let parts = config.memory_bytes_max();
+    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+    let sum = parts
+        .iter()
+        .fold(0_usize, |sum, (_, bytes)| sum.saturating_add(*bytes));
+    let named: Vec<String> = parts
+        .iter()
+        .map(|(name, bytes)| format!("{name} {}", mib(*bytes)))
+        .collect();
+    format!(
+        "up to {} MiB, besides the program ({})",
+        mib(sum),
+        named.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+[listen]
+tcp = ["0.0.0.0:514"]
+[sentinel]
+endpoint = "https://a.ingest.monitor.azure.com"
+rules = ["dcr-0123456789abcdef0123456789abcdef"]
+[sentinel.identity]
+kind = "client_secret"
+tenant_id = "example.onmicrosoft.com"
+client_id = "01234567-89ab-cdef-0123-456789abcdef"
+"#;
+
+    fn written(folder: &Path, more: &str) -> PathBuf {
+        let secret = folder.join("secret");
+        std::fs::write(&secret, "not-a-real-secret\n").unwrap();
+        let file = folder.join("cefline.toml");
+        let text = format!("{SMALL}secret_file = \"{}\"\n{more}", secret.display());
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_good_configuration_is_summed_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = written(folder.path(), "[metrics]\nlisten = \"0.0.0.0:9514\"\n");
+        let machine = Machine {
+            cores: vec![0, 1, 4, 5],
+            cores_quota: None,
+            host_name: "collector".into(),
+        };
+        let loaded = Loaded::read(&file, &machine).unwrap();
+        let text = summary(&file, &loaded, &machine);
+        for part in [
+            "cefline.toml can be used\n",
+            "receives   tcp 0.0.0.0:514: octet counting or delimited, by connection; frames up to \
+             64 KiB, 10000 connections\n",
+            "sends to   https://a.ingest.monitor.azure.com\n",
+            "application 01234567-89ab-cdef-0123-456789abcdef of tenant example.onmicrosoft.com",
+            "cores      1 ingest, 3 upload, on 4; pinned; up to 30 s to stop\n",
+            "memory     up to 164 MiB",
+            "metrics    http://0.0.0.0:9514/metrics\n",
+            "warning: ",
+            "metrics are shown beyond this machine",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+        assert!(!text.contains("not-a-real-secret"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_configuration_ends_with_code_2_and_all_of_its_mistakes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = written(folder.path(), "[batch]\nlinger = 1\ngzip_level = 0\n");
+        let failure = run(&CheckArgs {
+            config: file.clone(),
+        })
+        .unwrap_err();
+        assert_eq!(failure.exit_code, 2);
+        let lines: Vec<&str> = failure.message.lines().collect();
+        assert_eq!(lines.len(), 2, "{failure}");
+        let start = format!("{}:13: batch.linger = 1: ", file.display());
+        assert!(lines[0].starts_with(&start), "{failure}");
+        let start = format!("{}:14: batch.gzip_level = 0: ", file.display());
+        assert!(lines[1].starts_with(&start), "{failure}");
+    }
+}

@@ -1,0 +1,343 @@
+//! Receives: sockets in, pages of rows out.
+//!
+//! ```text
+//!  accept (a plain thread for each address)
+//!    |  placement: the shard with the least to do
+//!    v
+//!  shard (one pinned glommio executor for each ingest core)
+//!    socket -> connection -> frame -> parse -> map -> page ==ring==>
+//!    '-- read in rounds --'
+//! ```
+//!
+//! Connections are shared out when they are accepted and once more when shards turn out unequal
+//! ([`placement`]). Busy connections are read in rounds, quiet ones sleep on the ring ([`rounds`]).
+//! Memory is bounded: nothing for an idle connection but its state, a budget for unfinished frames,
+//! one read buffer and one page for a shard.
+
+mod accept;
+pub mod connection;
+pub mod placement;
+pub mod rounds;
+mod shard;
+mod socket;
+pub mod uring;
+
+use crate::clock::{Clock, Mono};
+use crate::config::{self, Config};
+use crate::map::Mapper;
+use crate::metrics::Counters;
+use crate::ring::Ring;
+use accept::Acceptor;
+use connection::Connection;
+use glommio::{LocalExecutorBuilder, Placement};
+use placement::Load;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use uring::UringError;
+
+/// Connections on their way to one shard.
+const VISITORS_MAX: usize = 1024;
+/// Memory that glommio registers for each of its rings: the least it takes, since nothing of ours
+/// goes through it.
+const REGISTERED_BYTES: usize = 64 * 1024;
+
+/// Why receiving could not begin. A retry does not help until the cause is gone.
+#[derive(Debug)]
+pub enum ListenError {
+    /// No io_uring.
+    Uring(UringError),
+    /// An address could not be bound.
+    Bind(SocketAddr, io::Error),
+    /// A shard's executor could not be made.
+    Shard(String),
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::Uring(error) => error.fmt(f),
+            ListenError::Bind(address, error) => {
+                write!(
+                    f,
+                    "listen.tcp = \"{address}\": cannot listen there: {error}"
+                )?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        f.write_str("; another program, or another cefline, has this port")
+                    }
+                    io::ErrorKind::PermissionDenied => f.write_str(
+                        "; ports below 1024 need the capability CAP_NET_BIND_SERVICE (or root)",
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            ListenError::Shard(error) => write!(f, "an ingest core could not start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// A connection on its way to a shard, with what it has sent so far if it comes from another.
+pub(crate) struct Visitor {
+    stream: TcpStream,
+    peer: IpAddr,
+    connection: Connection,
+}
+
+/// What acceptors and shards have in common.
+pub(crate) struct Shared {
+    clock: Clock,
+    listen: config::Listen,
+    loads: Vec<Load>,
+    /// The way in to each shard.
+    doors: Vec<Sender<Visitor>>,
+    /// Wakes each shard's main task.
+    wakes: Vec<Notify>,
+    /// Acceptors and shards that may still send a connection to a shard.
+    senders_count: AtomicUsize,
+    is_stopping: AtomicBool,
+    /// Nanosecond at which nothing is waited for any more.
+    stop_at: AtomicU64,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Called once by each acceptor and each shard: it sends no connections any more.
+    fn leave(&self) {
+        self.senders_count.fetch_sub(1, Ordering::Release);
+    }
+
+    fn all_have_left(&self) -> bool {
+        self.senders_count.load(Ordering::Acquire) == 0
+    }
+
+    /// True if no connection is on its way to the shard.
+    fn is_anteroom_empty(&self, shard: usize) -> bool {
+        let door = &self.doors[shard];
+        door.capacity() == door.max_capacity()
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.clock.mono() >= Mono(self.stop_at.load(Ordering::Acquire))
+    }
+}
+
+/// The receiving half of a running program.
+pub struct Listening {
+    shared: Arc<Shared>,
+    listeners: Vec<Arc<TcpListener>>,
+    threads: Vec<JoinHandle<()>>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// What a shard is started with.
+struct Start {
+    parts: shard::Parts,
+    placement: Placement,
+    ready: mpsc::SyncSender<Result<(), String>>,
+}
+
+/// Counters for each receiving thread: one for each shard, then one for each address.
+#[must_use]
+pub fn counters_count(config: &Config) -> usize {
+    config.runtime.ingest_cores + config.listen.tcp.len()
+}
+
+/// Binds all addresses, starts all shards, and accepts once every one of them is ready.
+/// `cores` are those to pin the shards to; `counters` as many as [`counters_count`] says.
+///
+/// # Errors
+/// Why receiving could not begin; whatever was opened is closed again.
+pub fn start(
+    config: &Config,
+    cores: &[usize],
+    clock: Clock,
+    ring: &Arc<Ring>,
+    counters: &[Arc<Counters>],
+) -> Result<Listening, ListenError> {
+    let shards_count = config.runtime.ingest_cores;
+    uring::probe(shards_count).map_err(ListenError::Uring)?;
+    let listeners = bind_all(&config.listen.tcp)?;
+    let (doors, visitors): (Vec<_>, Vec<_>) =
+        (0..shards_count).map(|_| channel(VISITORS_MAX)).unzip();
+    let shared = Arc::new(Shared {
+        clock,
+        listen: config.listen.clone(),
+        loads: (0..shards_count).map(|_| Load::default()).collect(),
+        doors,
+        wakes: (0..shards_count).map(|_| Notify::new()).collect(),
+        senders_count: AtomicUsize::new(shards_count + listeners.len()),
+        is_stopping: AtomicBool::new(false),
+        stop_at: AtomicU64::new(u64::MAX),
+    });
+    let addresses = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .collect();
+    let mut listening = Listening {
+        shared,
+        listeners,
+        threads: Vec::new(),
+        addresses,
+    };
+    let started = listening.start_shards(config, cores, ring, counters, visitors);
+    if let Err(error) = started {
+        listening.stop(Duration::ZERO);
+        return Err(ListenError::Shard(error));
+    }
+    listening.start_acceptors(counters);
+    Ok(listening)
+}
+
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Arc<TcpListener>>, ListenError> {
+    addresses
+        .iter()
+        .map(|address| {
+            let listener =
+                accept::bind(*address).map_err(|error| ListenError::Bind(*address, error))?;
+            Ok(Arc::new(listener))
+        })
+        .collect()
+}
+
+impl Listening {
+    /// The addresses bound, in the order of the configuration, with real ports in place of 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.loads.iter().map(Load::connections).sum()
+    }
+
+    /// Stops accepting at once; shards read what has arrived, and wait for free pages no longer
+    /// than `time`. Returns without waiting.
+    pub fn stop(&self, time: Duration) {
+        let stop_at = self.shared.clock.mono().plus(time);
+        self.shared.stop_at.store(stop_at.0, Ordering::Release);
+        self.shared.is_stopping.store(true, Ordering::Release);
+        for listener in &self.listeners {
+            accept::interrupt(listener);
+        }
+        for wake in &self.shared.wakes {
+            wake.notify_one();
+        }
+    }
+
+    /// Waits for all threads. False if one of them panicked.
+    pub fn join(self) -> bool {
+        let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        ends.iter().all(Result::is_ok)
+    }
+
+    fn start_shards(
+        &mut self,
+        config: &Config,
+        cores: &[usize],
+        ring: &Arc<Ring>,
+        counters: &[Arc<Counters>],
+        visitors: Vec<Receiver<Visitor>>,
+    ) -> Result<(), String> {
+        let shards_count = visitors.len();
+        let (ready, readies) = mpsc::sync_channel(shards_count);
+        // the longest row that leaves room for the brackets around it
+        let row_bytes_max = config.batch.raw_bytes_max.saturating_sub(2);
+        for (index, visitors) in visitors.into_iter().enumerate() {
+            let start = Start {
+                parts: shard::Parts {
+                    index,
+                    shared: self.shared.clone(),
+                    ring: ring.clone(),
+                    counters: counters[index].clone(),
+                    mapper: Mapper::new(&config.map, row_bytes_max),
+                    linger: config.batch.linger,
+                    visitors,
+                },
+                placement: match cores.get(index) {
+                    Some(core) if config.runtime.pin => Placement::Fixed(*core),
+                    _ => Placement::Unbound,
+                },
+                ready: ready.clone(),
+            };
+            let thread = thread::Builder::new()
+                .name(format!("ingest-{index}"))
+                .spawn(move || run_shard(start))
+                .map_err(|error| error.to_string())?;
+            self.threads.push(thread);
+        }
+        drop(ready);
+        for _ in 0..shards_count {
+            readies
+                .recv()
+                .map_err(|_| "its thread ended at once".to_owned())??;
+        }
+        Ok(())
+    }
+
+    fn start_acceptors(&mut self, counters: &[Arc<Counters>]) {
+        let own = &counters[self.shared.loads.len()..];
+        for (listener, counters) in self.listeners.iter().zip(own) {
+            let acceptor = Acceptor {
+                listener: listener.clone(),
+                shared: self.shared.clone(),
+                counters: counters.clone(),
+            };
+            let name = "accept".to_owned();
+            match thread::Builder::new()
+                .name(name)
+                .spawn(move || acceptor.run())
+            {
+                Ok(thread) => self.threads.push(thread),
+                Err(error) => {
+                    tracing::error!(%error, "cannot start a thread that accepts");
+                    self.shared.leave();
+                }
+            }
+        }
+    }
+}
+
+fn run_shard(start: Start) {
+    let ring = start.parts.ring.clone();
+    let executor = LocalExecutorBuilder::new(start.placement)
+        .name("ingest")
+        .io_memory(REGISTERED_BYTES)
+        .make();
+    match executor {
+        Ok(executor) => {
+            // nobody waits any more if another shard has failed
+            let _ = start.ready.send(Ok(()));
+            executor.run(shard::run(start.parts));
+        }
+        Err(error) => {
+            ring.close_shard();
+            let _ = start.ready.send(Err(explain(&error.to_string())));
+        }
+    }
+}
+
+/// glommio's errors name the errno; the one that people meet deserves a hint.
+fn explain(error: &str) -> String {
+    if error.contains("os error 12") || error.contains("MemLockLimit") {
+        format!(
+            "{error}: too little memory may be locked (LimitMEMLOCK=64M in the unit, or ulimit -l)"
+        )
+    } else {
+        error.to_owned()
+    }
+}

@@ -1,0 +1,115 @@
+//! Accepts connections, one plain thread for each address, and gives each to a shard.
+//!
+//! Accepting is the control plane: some thousand times a second at worst. A blocking loop of its
+//! own does it without standing in the way of any shard.
+
+use super::connection::Connection;
+use super::placement::{self, Load};
+use super::{Shared, Visitor};
+use crate::metrics::{Counter, Counters};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// Connections that the kernel completes ahead of us.
+const BACKLOG: i32 = 4096;
+/// Pause after a failed accept; it fails at once again while descriptors are short.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Dead peers are found after this long...
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// ...and so many probes...
+const KEEPALIVE_PROBES: u32 = 6;
+/// ...at this interval.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Binds an address. Not with SO_REUSEPORT: a second instance on the same port must be an error,
+/// not a silent halving of the traffic.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // "[::]:514" and "0.0.0.0:514" may stand side by side
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Makes a thread that blocks in `accept` return from it.
+pub(super) fn interrupt(listener: &TcpListener) {
+    // Linux ends a blocked accept with EINVAL when the listening socket is shut down
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+}
+
+/// One accepting thread's part.
+pub(super) struct Acceptor {
+    pub(super) listener: Arc<TcpListener>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Acceptor {
+    /// Until the program stops.
+    pub(super) fn run(self) {
+        self.accept_all();
+        self.shared.leave();
+    }
+
+    fn accept_all(&self) {
+        while !self.shared.is_stopping() {
+            match self.listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(_) if self.shared.is_stopping() => return,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; trying on");
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let open: usize = self.shared.loads.iter().map(Load::connections).sum();
+        if open >= self.shared.listen.connections_max {
+            self.counters.add(Counter::ConnectionsRefused, 1);
+            return;
+        }
+        if let Err(error) = prepare(&stream) {
+            // the peer has gone already
+            tracing::debug!(%error, %peer, "connection lost while accepting");
+            self.counters.add(Counter::ConnectionsRefused, 1);
+            return;
+        }
+        let listen = &self.shared.listen;
+        let visitor = Visitor {
+            stream,
+            peer: peer.ip(),
+            connection: Connection::new(listen.framing, listen.frame_bytes_max),
+        };
+        let shard = placement::place(&self.shared.loads);
+        self.shared.loads[shard].connect();
+        self.counters.add(Counter::ConnectionsAccepted, 1);
+        if self.shared.doors[shard].blocking_send(visitor).is_err() {
+            // the shard has stopped before us: so does the program
+            self.shared.loads[shard].disconnect();
+            self.counters.add(Counter::ConnectionsClosedByStop, 1);
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}

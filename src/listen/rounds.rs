@@ -1,0 +1,152 @@
+//! When each connection that is not asleep is read next.
+//!
+//! The price of a small read is not the bytes but the wake-up: several microseconds for a message
+//! of half a microsecond's work. So a connection that has just delivered is not waited for again.
+//! It is read in rounds, at an interval that adapts: reads that bring much make it shorter, reads
+//! that bring little or nothing make it longer, and one that brings nothing at the longest interval
+//! sends the connection back to sleep, to be woken by the kernel. A busy connection thus costs one
+//! `recv` for some ten kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
+//! waits longer than [`ROUND_MS_MOST`].
+//!
+//! Turns fall on multiples of their interval, so that connections of one interval share a wake-up.
+
+use crate::clock::Mono;
+use crate::limits::{
+    READ_BYTES_FULL, READ_BYTES_SMALL, ROUND_MS_FIRST, ROUND_MS_LEAST, ROUND_MS_MOST,
+};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Milliseconds between two reads of a connection; 0 means as soon as the others had their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval(u32);
+
+impl Interval {
+    /// Of a connection that has just woken up.
+    pub const FIRST: Interval = Interval(ROUND_MS_FIRST);
+
+    /// After a read that brought so many bytes; nothing if the connection may sleep.
+    #[must_use]
+    pub fn after_read(self, bytes: usize) -> Option<Interval> {
+        match bytes {
+            0 if self.0 >= ROUND_MS_MOST => None,
+            0..READ_BYTES_SMALL => Some(self.longer()),
+            READ_BYTES_SMALL..READ_BYTES_FULL => Some(self),
+            _ => Some(self.shorter()),
+        }
+    }
+
+    fn longer(self) -> Interval {
+        match self.0 {
+            0 => Interval(ROUND_MS_LEAST),
+            ms => Interval((ms * 2).min(ROUND_MS_MOST)),
+        }
+    }
+
+    fn shorter(self) -> Interval {
+        match self.0 {
+            ..=ROUND_MS_LEAST => Interval(0),
+            ms => Interval(ms / 2),
+        }
+    }
+}
+
+/// The turns to come, soonest first, of connections named by a number.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    /// Millisecond of the turn, and whose it is.
+    turns: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+impl Rounds {
+    /// Gives a connection its next turn.
+    pub fn add(&mut self, connection: u32, interval: Interval, now: Mono) {
+        let now_ms = milliseconds(now);
+        let turn = match u64::from(interval.0) {
+            0 => now_ms,
+            ms => (now_ms / ms + 1) * ms,
+        };
+        self.turns.push(Reverse((turn, connection)));
+    }
+
+    /// The next connection whose turn has come.
+    pub fn next(&mut self, now: Mono) -> Option<u32> {
+        let Reverse((turn, connection)) = *self.turns.peek()?;
+        if turn > milliseconds(now) {
+            return None;
+        }
+        self.turns.pop();
+        Some(connection)
+    }
+
+    /// True if nobody waits for a turn.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// When the next turn is; nothing if nobody waits for one.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Mono> {
+        self.turns
+            .peek()
+            .map(|Reverse((turn, _))| Mono(turn.saturating_mul(1_000_000)))
+    }
+}
+
+fn milliseconds(mono: Mono) -> u64 {
+    mono.0 / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_silent_connection_falls_asleep_after_a_few_reads() {
+        let mut interval = Some(Interval::FIRST);
+        let mut reads = 0;
+        while let Some(current) = interval {
+            interval = current.after_read(0);
+            reads += 1;
+        }
+        assert_eq!(reads, 4);
+    }
+
+    #[test]
+    fn a_full_connection_is_read_without_pause_and_a_small_one_ever_less_often() {
+        let mut interval = Interval::FIRST;
+        for _ in 0..10 {
+            interval = interval.after_read(READ_BYTES_FULL).unwrap();
+        }
+        assert_eq!(interval, Interval(0));
+        for _ in 0..10 {
+            interval = interval.after_read(1).unwrap();
+        }
+        assert_eq!(interval, Interval(ROUND_MS_MOST));
+        assert_eq!(interval.after_read(READ_BYTES_SMALL), Some(interval));
+    }
+
+    #[test]
+    fn turns_come_in_order_and_never_later_than_the_longest_interval() {
+        let mut rounds = Rounds::default();
+        let start = Mono(123_456_789);
+        for connection in 0..100 {
+            let interval = Interval(1 << (connection % 7));
+            rounds.add(connection, interval, start);
+        }
+        let mut now = start;
+        let mut seen = 0;
+        while let Some(at) = rounds.next_at() {
+            assert!(at >= now);
+            now = at;
+            while let Some(connection) = rounds.next(now) {
+                let waited = now.since(start);
+                assert!(waited <= Duration::from_millis(1 << (connection % 7)));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 100);
+    }
+}

@@ -1,0 +1,594 @@
+//! One shard: a pinned executor with its connections, from socket to page.
+//!
+//! Two kinds of tasks share the executor. Each connection has a *watch*, which sleeps on the socket
+//! and hands the connection to the rounds when bytes come. One *main* task reads the connections
+//! whose turn it is, hands pages over when they are full or old, and looks after everything that
+//! needs a clock. Nothing else touches a connection while it is in the rounds.
+//!
+//! When no page is free the main task reads nobody until one is: the kernel's buffers fill, and TCP
+//! slows the senders down.
+
+use super::connection::{Connection, Fed, Sink};
+use super::placement;
+use super::rounds::{Interval, Rounds};
+use super::socket::{Got, Socket};
+use super::{Shared, Visitor};
+use crate::clock::Mono;
+use crate::frame::Frame;
+use crate::limits::{DRAIN_READ_TIME, READ_BYTES_MAX};
+use crate::map::{Mapper, Source};
+use crate::metrics::{Counter, Counters, Tally};
+use crate::page::RowPage;
+use crate::ring::Ring;
+use futures_lite::future;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Receiver;
+
+/// How often ages and loads are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// What a shard is made of.
+pub(super) struct Parts {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ring: Arc<Ring>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) mapper: Mapper,
+    pub(super) linger: Duration,
+    pub(super) visitors: Receiver<Visitor>,
+}
+
+/// A connection of this shard.
+struct Link {
+    socket: Socket,
+    peer: IpAddr,
+    connection: RefCell<Connection>,
+    interval: Cell<Interval>,
+    /// Bytes since the last housekeeping.
+    bytes: Cell<u64>,
+    /// It is in the rounds; its watch waits for `asleep`.
+    is_awake: Cell<bool>,
+    /// It has left the shard.
+    is_gone: Cell<bool>,
+    /// Rings when the watch may sleep on the socket again, or has nothing left to watch.
+    asleep: Notify,
+}
+
+/// The way from frames to the ring.
+struct Desk {
+    ring: Arc<Ring>,
+    counters: Arc<Counters>,
+    mapper: Mapper,
+    /// The page being filled; none if there was none free.
+    page: Option<RowPage>,
+    source: Source,
+}
+
+struct Shard {
+    index: usize,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    links: RefCell<HashMap<u32, Rc<Link>>>,
+    next_link: Cell<u32>,
+    rounds: RefCell<Rounds>,
+    /// Connections whose bytes could not be mapped for want of a page.
+    stalled: RefCell<Vec<u32>>,
+    desk: RefCell<Desk>,
+    tally: RefCell<Tally>,
+    /// Shared by all connections: a read is used up before the next.
+    buffer: RefCell<Vec<u8>>,
+    /// Bytes held by connections.
+    held_bytes: Cell<usize>,
+    linger: Duration,
+}
+
+/// Runs the shard until the program stops and everything that has arrived is in the ring.
+pub(super) async fn run(parts: Parts) {
+    let Parts {
+        index,
+        shared,
+        ring,
+        counters,
+        mapper,
+        linger,
+        visitors,
+    } = parts;
+    let source = Source {
+        peer: IpAddr::from([0, 0, 0, 0]),
+        received: shared.clock.now(),
+    };
+    let shard = Rc::new(Shard {
+        index,
+        counters: counters.clone(),
+        links: RefCell::default(),
+        next_link: Cell::new(0),
+        rounds: RefCell::default(),
+        stalled: RefCell::default(),
+        desk: RefCell::new(Desk {
+            page: ring.claim(),
+            ring,
+            counters,
+            mapper,
+            source,
+        }),
+        tally: RefCell::default(),
+        buffer: RefCell::new(vec![0; READ_BYTES_MAX]),
+        held_bytes: Cell::new(0),
+        linger,
+        shared,
+    });
+    glommio::spawn_local(welcome(shard.clone(), visitors)).detach();
+    shard.main().await;
+    shard.shared.leave();
+    shard.drain().await;
+    shard.close();
+}
+
+/// Takes in the connections that the acceptors, or other shards, send.
+async fn welcome(shard: Rc<Shard>, mut visitors: Receiver<Visitor>) {
+    while let Some(visitor) = visitors.recv().await {
+        shard.admit(visitor);
+    }
+}
+
+/// Sleeps on a connection's socket; see the module's text.
+async fn watch(shard: Rc<Shard>, number: u32, link: Rc<Link>) {
+    while !link.is_gone.get() {
+        let got = link
+            .socket
+            .first_bytes(&shard.buffer, || !shard.is_stalled())
+            .await;
+        if link.is_gone.get() {
+            return;
+        }
+        link.is_awake.set(true);
+        link.interval.set(Interval::FIRST);
+        shard.take_in(number, &link, got);
+        shard.wake().notify_one();
+        while link.is_awake.get() && !link.is_gone.get() {
+            link.asleep.notified().await;
+        }
+    }
+}
+
+impl Shard {
+    async fn main(&self) {
+        let clock = self.shared.clock;
+        let mut kept_house = clock.mono();
+        while !self.shared.is_stopping() {
+            if self.is_stalled() {
+                self.unstall().await;
+                continue;
+            }
+            self.read_round();
+            let now = clock.mono();
+            self.publish(now);
+            if now.since(kept_house) >= HOUSEKEEPING {
+                self.keep_house(now.since(kept_house), now);
+                kept_house = now;
+            }
+            self.pause(kept_house.plus(HOUSEKEEPING)).await;
+        }
+    }
+
+    /// Hands the page over if its time has come, and shows what was counted.
+    fn publish(&self, now: Mono) {
+        let mut tally = self.tally.borrow_mut();
+        self.desk
+            .borrow_mut()
+            .hand_over_if_old(now, self.linger, &mut tally);
+        tally.publish(&self.counters);
+    }
+
+    /// Waits for the next turn, the next hand-over, or whoever wakes us.
+    async fn pause(&self, housekeeping_at: Mono) {
+        if self.is_stalled() {
+            return;
+        }
+        let linger_at = self
+            .desk
+            .borrow()
+            .opened_at()
+            .map(|at| at.plus(self.linger));
+        let is_busy = !self.rounds.borrow().is_empty() || self.held_bytes.get() > 0;
+        let next = [
+            self.rounds.borrow().next_at(),
+            linger_at,
+            is_busy.then_some(housekeeping_at),
+        ];
+        let woken = self.wake().notified();
+        match next.into_iter().flatten().min() {
+            None => woken.await,
+            Some(at) => match at.since(self.shared.clock.mono()) {
+                Duration::ZERO => glommio::executor().yield_now().await,
+                time => future::or(woken, glommio::timer::sleep(time)).await,
+            },
+        }
+    }
+
+    fn wake(&self) -> &Notify {
+        &self.shared.wakes[self.index]
+    }
+
+    fn is_stalled(&self) -> bool {
+        !self.stalled.borrow().is_empty()
+    }
+
+    /// Reads every connection whose turn it is, until one finds no page.
+    fn read_round(&self) {
+        let now = self.shared.clock.mono();
+        while !self.is_stalled() {
+            let Some(number) = self.rounds.borrow_mut().next(now) else {
+                return;
+            };
+            let Some(link) = self.links.borrow().get(&number).cloned() else {
+                continue;
+            };
+            let got = link.socket.read_now(&mut self.buffer.borrow_mut());
+            self.take_in(number, &link, got);
+        }
+    }
+
+    /// Deals with what a read brought, and settles when the connection is read next.
+    fn take_in(&self, number: u32, link: &Rc<Link>, got: Got) {
+        let bytes = match got {
+            Got::Bytes(bytes) => bytes,
+            Got::Nothing => 0,
+            Got::End => return self.finish(number, link, Counter::ConnectionsClosedByPeer),
+            Got::Reset => return self.finish(number, link, Counter::ConnectionsClosedByReset),
+        };
+        if bytes > 0 {
+            let buffer = self.buffer.borrow();
+            let fed = self.feed(link, &buffer[..bytes]);
+            match fed {
+                Fed::All => {}
+                Fed::Stalled => self.stalled.borrow_mut().push(number),
+                Fed::Broken => {
+                    tracing::warn!(peer = %link.peer, "octet counting is broken; closing the connection");
+                    return self.leave(number, link, Counter::ConnectionsClosedByFraming);
+                }
+            }
+        }
+        match link.interval.get().after_read(bytes) {
+            Some(interval) => {
+                link.interval.set(interval);
+                let now = self.shared.clock.mono();
+                self.rounds.borrow_mut().add(number, interval, now);
+            }
+            None => {
+                link.is_awake.set(false);
+                link.asleep.notify_one();
+            }
+        }
+    }
+
+    fn feed(&self, link: &Link, fresh: &[u8]) -> Fed {
+        let now = self.shared.clock.now();
+        let mut tally = self.tally.borrow_mut();
+        let mut desk = self.desk.borrow_mut();
+        if !fresh.is_empty() {
+            link.bytes.set(link.bytes.get() + fresh.len() as u64);
+            tally.add(Counter::BytesReceived, fresh.len() as u64);
+            tally.add(Counter::Reads, 1);
+        }
+        desk.source = Source {
+            peer: link.peer,
+            received: now,
+        };
+        let mut connection = link.connection.borrow_mut();
+        let before = connection.held_bytes();
+        let fed = connection.feed(fresh, now.mono, &mut *desk, &mut tally);
+        self.hold(before, connection.held_bytes());
+        fed
+    }
+
+    /// Waits for a page, then goes on with those that had to stop for want of one.
+    async fn unstall(&self) {
+        {
+            let mut tally = self.tally.borrow_mut();
+            tally.add(Counter::ReadsPaused, 1);
+            tally.publish(&self.counters);
+        }
+        let ring = self.desk.borrow().ring.clone();
+        let page = future::or(async { Some(ring.claimed().await) }, async {
+            while !self.shared.is_stopping() {
+                self.wake().notified().await;
+            }
+            None
+        });
+        if let Some(page) = page.await {
+            self.desk.borrow_mut().page = Some(page);
+            self.resume();
+        }
+    }
+
+    /// Feeds what stalled connections hold; those that stall again stay.
+    fn resume(&self) {
+        let stalled = self.stalled.take();
+        for number in stalled {
+            let Some(link) = self.links.borrow().get(&number).cloned() else {
+                continue;
+            };
+            match self.feed(&link, &[]) {
+                Fed::All => {}
+                Fed::Stalled => self.stalled.borrow_mut().push(number),
+                Fed::Broken => self.leave(number, &link, Counter::ConnectionsClosedByFraming),
+            }
+        }
+    }
+
+    fn hold(&self, before: usize, after: usize) {
+        self.held_bytes.set(self.held_bytes.get() + after - before);
+    }
+
+    fn admit(self: &Rc<Self>, visitor: Visitor) {
+        let number = self.next_link.get();
+        self.next_link.set(number.wrapping_add(1));
+        self.hold(0, visitor.connection.held_bytes());
+        let link = Rc::new(Link {
+            socket: Socket::new(visitor.stream),
+            peer: visitor.peer,
+            connection: RefCell::new(visitor.connection),
+            interval: Cell::new(Interval::FIRST),
+            bytes: Cell::new(0),
+            is_awake: Cell::new(false),
+            is_gone: Cell::new(false),
+            asleep: Notify::new(),
+        });
+        self.links.borrow_mut().insert(number, link.clone());
+        glommio::spawn_local(watch(self.clone(), number, link)).detach();
+    }
+
+    /// The peer is done: what it left unfinished is mapped or counted.
+    fn finish(&self, number: u32, link: &Rc<Link>, why: Counter) {
+        {
+            let mut tally = self.tally.borrow_mut();
+            let mut desk = self.desk.borrow_mut();
+            desk.source.peer = link.peer;
+            desk.source.received = self.shared.clock.now();
+            let mut connection = link.connection.borrow_mut();
+            let before = connection.held_bytes();
+            if before > 0 && !desk.is_ready(&mut tally) {
+                // it has its turn again when there is a page: the end is still there to be read
+                self.stalled.borrow_mut().push(number);
+                let now = self.shared.clock.mono();
+                self.rounds.borrow_mut().add(number, Interval::FIRST, now);
+                return;
+            }
+            connection.finish(&mut *desk, &mut tally);
+            self.hold(before, connection.held_bytes());
+        }
+        self.leave(number, link, why);
+    }
+
+    /// Takes a connection out of the shard and closes it.
+    fn leave(&self, number: u32, link: &Rc<Link>, why: Counter) {
+        self.tally.borrow_mut().add(why, 1);
+        link.socket.shut();
+        self.forget(number, link);
+    }
+
+    fn forget(&self, number: u32, link: &Rc<Link>) {
+        link.is_gone.set(true);
+        self.hold(link.connection.borrow().held_bytes(), 0);
+        self.links.borrow_mut().remove(&number);
+        self.shared.loads[self.index].disconnect();
+        link.asleep.notify_one();
+    }
+
+    /// Once a second: loads, unfinished frames that are too old or too many.
+    fn keep_house(&self, elapsed: Duration, now: Mono) {
+        let rate = |bytes: u64| bytes * 1_000 / (elapsed.as_millis() as u64).max(1);
+        let rates: Vec<(u32, u64)> = self
+            .links
+            .borrow()
+            .iter()
+            .map(|(number, link)| (*number, rate(link.bytes.take())))
+            .collect();
+        let loads = &self.shared.loads;
+        loads[self.index].measure(rates.iter().map(|(_, bytes)| bytes).sum());
+        if let Some((number, to)) = placement::relieve(self.index, loads, rates.into_iter()) {
+            self.move_away(number, to);
+        }
+        if self.held_bytes.get() > 0 {
+            self.close_overdue(now);
+        }
+    }
+
+    /// Gives a connection to another shard, with the bytes that it holds.
+    fn move_away(&self, number: u32, to: usize) {
+        let Some(link) = self.links.borrow().get(&number).cloned() else {
+            return;
+        };
+        if !link.is_awake.get() {
+            return;
+        }
+        let Ok(stream) = link.socket.detach() else {
+            return;
+        };
+        let Ok(permit) = self.shared.doors[to].try_reserve() else {
+            return;
+        };
+        let fresh = Connection::new(
+            self.shared.listen.framing,
+            self.shared.listen.frame_bytes_max,
+        );
+        self.hold(link.connection.borrow().held_bytes(), 0);
+        let connection = link.connection.replace(fresh);
+        self.shared.loads[to].connect();
+        self.tally.borrow_mut().add(Counter::ConnectionsMoved, 1);
+        self.forget(number, &link);
+        permit.send(Visitor {
+            stream,
+            peer: link.peer,
+            connection,
+        });
+    }
+
+    /// Closes connections whose frame was begun too long ago, and those with the oldest unfinished
+    /// frames while all together hold more than they may.
+    fn close_overdue(&self, now: Mono) {
+        let listen = &self.shared.listen;
+        let budget = listen.partial_bytes_max / self.shared.loads.len().max(1);
+        let mut holding: Vec<(Mono, u32, Rc<Link>)> = self
+            .links
+            .borrow()
+            .iter()
+            .filter_map(|(number, link)| {
+                let since = link.connection.borrow().held_since()?;
+                Some((since, *number, link.clone()))
+            })
+            .collect();
+        holding.sort_by_key(|(since, number, _)| (*since, *number));
+        for (since, number, link) in holding {
+            if self.stalled.borrow().contains(&number) {
+                continue;
+            }
+            let why = if now.since(since) > listen.partial_age_max {
+                Counter::ConnectionsClosedByStall
+            } else if self.held_bytes.get() > budget {
+                Counter::ConnectionsClosedByBudget
+            } else {
+                return;
+            };
+            tracing::warn!(peer = %link.peer, "closing a connection with an unfinished frame");
+            self.finish(number, &link, why);
+        }
+    }
+
+    /// The program stops: reads what has arrived, finishes every connection, hands the last page
+    /// over. Waits for pages no longer than the program goes on uploading.
+    async fn drain(&self) {
+        let clock = self.shared.clock;
+        let read_until = clock.mono().plus(DRAIN_READ_TIME);
+        // those on their way to us come first
+        while !self.shared.all_have_left() && clock.mono() < read_until {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        while !self.shared.is_anteroom_empty(self.index) {
+            glommio::executor().yield_now().await;
+        }
+        let links: Vec<(u32, Rc<Link>)> = self
+            .links
+            .borrow()
+            .iter()
+            .map(|(number, link)| (*number, link.clone()))
+            .collect();
+        for (number, link) in links {
+            self.drain_link(number, &link, read_until).await;
+        }
+        let mut tally = self.tally.borrow_mut();
+        self.desk.borrow_mut().hand_over(clock.mono(), &mut tally);
+        tally.publish(&self.counters);
+    }
+
+    async fn drain_link(&self, number: u32, link: &Rc<Link>, read_until: Mono) {
+        let mut fed = self.feed(link, &[]);
+        loop {
+            while fed == Fed::Stalled {
+                if !self.page_before_deadline().await {
+                    let mut tally = self.tally.borrow_mut();
+                    link.connection.borrow_mut().abandon(&mut tally);
+                    break;
+                }
+                fed = self.feed(link, &[]);
+            }
+            if fed != Fed::All || self.shared.clock.mono() > read_until {
+                break;
+            }
+            let got = link.socket.read_now(&mut self.buffer.borrow_mut());
+            let Got::Bytes(bytes) = got else {
+                break;
+            };
+            fed = self.feed(link, &self.buffer.borrow()[..bytes]);
+            glommio::yield_if_needed().await;
+        }
+        if link.connection.borrow().held_bytes() > 0 && !self.page_before_deadline().await {
+            let mut tally = self.tally.borrow_mut();
+            link.connection.borrow_mut().abandon(&mut tally);
+        }
+        if !link.is_gone.get() {
+            self.finish(number, link, Counter::ConnectionsClosedByStop);
+        }
+    }
+
+    /// Sees to it that there is a page, if one comes free in time.
+    async fn page_before_deadline(&self) -> bool {
+        if self
+            .desk
+            .borrow_mut()
+            .is_ready(&mut self.tally.borrow_mut())
+        {
+            return true;
+        }
+        let ring = self.desk.borrow().ring.clone();
+        let page = future::or(async { Some(ring.claimed().await) }, async {
+            while !self.shared.is_out_of_time() {
+                glommio::timer::sleep(Duration::from_millis(20)).await;
+            }
+            None
+        });
+        let page = page.await;
+        let found = page.is_some();
+        if found {
+            self.desk.borrow_mut().page = page;
+        }
+        found
+    }
+
+    fn close(&self) {
+        self.desk.borrow().ring.close_shard();
+    }
+}
+
+impl Desk {
+    fn opened_at(&self) -> Option<Mono> {
+        self.page.as_ref().and_then(RowPage::opened_at)
+    }
+
+    fn hand_over_if_old(&mut self, now: Mono, linger: Duration, tally: &mut Tally) {
+        if self.opened_at().is_some_and(|at| now.since(at) >= linger) {
+            self.hand_over(now, tally);
+        }
+    }
+
+    /// Hands the page over if it holds rows. What was counted is published first: an uploader may
+    /// count the rows as taken before we could say that they were handed over.
+    fn hand_over(&mut self, now: Mono, tally: &mut Tally) {
+        let Some(page) = self.page.take_if(|page| !page.is_empty()) else {
+            return;
+        };
+        tally.add(Counter::RowsHanded, page.rows_count() as u64);
+        tally.add(Counter::PagesHanded, 1);
+        tally.publish(&self.counters);
+        self.ring.hand_over(page, now);
+        self.page = self.ring.claim();
+    }
+}
+
+impl Sink for Desk {
+    fn is_ready(&mut self, tally: &mut Tally) -> bool {
+        if self.page.as_ref().is_some_and(RowPage::is_full) {
+            self.hand_over(self.source.received.mono, tally);
+        }
+        if self.page.is_none() {
+            self.page = self.ring.claim();
+        }
+        self.page.is_some()
+    }
+
+    fn take(&mut self, frame: Frame<'_>, tally: &mut Tally) {
+        let Some(page) = &mut self.page else {
+            // not reached: frames are cut only while the desk is ready
+            tally.add(Counter::FramesLostStop, 1);
+            return;
+        };
+        self.mapper.map(frame, self.source, page, tally);
+    }
+}

@@ -1,0 +1,95 @@
+//! The socket of one connection. The only file that knows how bytes are read: everything glommio
+//! needs for it is here, so that another way of receiving can take its place.
+
+use futures_lite::AsyncRead;
+use socket2::SockRef;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::pin::Pin;
+use std::task::Poll;
+
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Got {
+    /// So many bytes, not zero.
+    Bytes(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The peer has closed its side.
+    End,
+    /// The peer has reset the connection, or it failed in another way.
+    Reset,
+}
+
+/// A connected socket that belongs to this shard.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// Taken mutably only inside [`Socket::first_bytes`], never across an await.
+    stream: RefCell<glommio::net::TcpStream>,
+}
+
+impl Socket {
+    /// Binds the socket to the executor of this thread. It must be non-blocking.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Socket {
+            stream: RefCell::new(socket2::Socket::from(stream).into()),
+        }
+    }
+
+    /// Sleeps until the socket is readable and reads into `buffer`, which is borrowed only once
+    /// there is something to read: glommio's read is a `recv` first and a poll on the ring second,
+    /// and keeps no pointer in between. The caller uses the bytes before its next await. While it
+    /// may not read, it answers at once with nothing.
+    pub(super) async fn first_bytes(
+        &self,
+        buffer: &RefCell<Vec<u8>>,
+        may_read: impl Fn() -> bool,
+    ) -> Got {
+        poll_fn(|context| {
+            if !may_read() {
+                return Poll::Ready(Got::Nothing);
+            }
+            let mut stream = self.stream.borrow_mut();
+            let mut buffer = buffer.borrow_mut();
+            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                Poll::Ready(read) => Poll::Ready(got(read)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Reads what is there.
+    pub(super) fn read_now(&self, buffer: &mut [u8]) -> Got {
+        let stream = self.stream.borrow();
+        let socket = SockRef::from(&*stream);
+        // the stream is non-blocking, and a short read is what we want
+        got((&*socket).read(buffer))
+    }
+
+    /// Ends the connection in both directions; whoever sleeps on it wakes up.
+    pub(super) fn shut(&self) {
+        let stream = self.stream.borrow();
+        // it may have been reset already, which is as good
+        let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
+    }
+
+    /// A second handle to the same socket that belongs to no shard.
+    pub(super) fn detach(&self) -> io::Result<TcpStream> {
+        let stream = self.stream.borrow();
+        Ok(SockRef::from(&*stream).try_clone()?.into())
+    }
+}
+
+fn got(read: io::Result<usize>) -> Got {
+    match read {
+        Ok(0) => Got::End,
+        Ok(bytes) => Got::Bytes(bytes),
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Got::Nothing,
+            _ => Got::Reset,
+        },
+    }
+}

@@ -1,0 +1,133 @@
+//! Whether this machine lets us have io_uring, asked before the first executor is made: glommio
+//! itself answers with a panic about an old kernel.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fmt;
+use std::fs;
+use std::io;
+
+/// Locked memory that one executor needs: three rings and their registered buffers.
+const EXECUTOR_LOCKED_BYTES: u64 = 256 * 1024;
+/// glommio refuses to start below this.
+const LOCKED_BYTES_LEAST: u64 = 512 * 1024;
+
+/// Why there is no io_uring, and what to do about it.
+#[derive(Debug)]
+pub enum UringError {
+    /// The kernel does not know the call, or something hides it.
+    Absent,
+    /// `kernel.io_uring_disabled` is 2.
+    DisabledForAll,
+    /// `kernel.io_uring_disabled` is 1 and we are not in `kernel.io_uring_group`.
+    DisabledForOthers,
+    /// The call is refused although the kernel allows it: a seccomp profile.
+    Blocked,
+    /// Not enough memory may be locked.
+    LockedMemory {
+        /// What may be locked, in bytes.
+        allowed: u64,
+        /// What is needed, in bytes.
+        needed: u64,
+    },
+    /// Anything else.
+    Other(io::Error),
+}
+
+impl fmt::Display for UringError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UringError::Absent => f.write_str(
+                "io_uring is not available: the kernel is older than 5.8 or a seccomp profile hides \
+                 it; use a newer kernel, or a container profile that allows io_uring_setup, \
+                 io_uring_enter and io_uring_register",
+            ),
+            UringError::DisabledForAll => f.write_str(
+                "io_uring is switched off: kernel.io_uring_disabled is 2; set it to 0, or to 1 with \
+                 this user's group in kernel.io_uring_group",
+            ),
+            UringError::DisabledForOthers => f.write_str(
+                "io_uring is reserved: kernel.io_uring_disabled is 1; put this user into the group \
+                 that kernel.io_uring_group names, or set kernel.io_uring_disabled to 0",
+            ),
+            UringError::Blocked => f.write_str(
+                "io_uring is blocked by a seccomp profile although the kernel allows it; give the \
+                 container a profile that allows io_uring_setup, io_uring_enter and \
+                 io_uring_register",
+            ),
+            UringError::LockedMemory { allowed, needed } => write!(
+                f,
+                "too little memory may be locked: the limit is {allowed} bytes, needed are {needed}; \
+                 raise it (LimitMEMLOCK=64M in the unit, or ulimit -l 65536) or set \
+                 runtime.ingest_cores lower"
+            ),
+            UringError::Other(error) => write!(f, "io_uring could not be set up: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for UringError {}
+
+/// Raises the soft limit on locked memory to the hard one and makes a small ring.
+///
+/// # Errors
+/// Why no ring can be had, with what to do; a retry does not help.
+pub fn probe(executors_count: usize) -> Result<(), UringError> {
+    let allowed = raise_locked_memory();
+    let needed = LOCKED_BYTES_LEAST.max(EXECUTOR_LOCKED_BYTES * executors_count as u64);
+    if allowed < LOCKED_BYTES_LEAST || (allowed < needed && !may_lock_any()) {
+        return Err(UringError::LockedMemory { allowed, needed });
+    }
+    match io_uring::IoUring::new(8) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(explain(error, allowed, needed)),
+    }
+}
+
+fn explain(error: io::Error, allowed: u64, needed: u64) -> UringError {
+    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    match (error.kind(), error.raw_os_error(), disabled.trim()) {
+        (io::ErrorKind::Unsupported, ..) => UringError::Absent,
+        (io::ErrorKind::PermissionDenied, _, "2") => UringError::DisabledForAll,
+        (io::ErrorKind::PermissionDenied, _, "1") => UringError::DisabledForOthers,
+        (io::ErrorKind::PermissionDenied, ..) => UringError::Blocked,
+        (io::ErrorKind::OutOfMemory, ..) => UringError::LockedMemory { allowed, needed },
+        _ => UringError::Other(error),
+    }
+}
+
+fn raise_locked_memory() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) else {
+        return u64::MAX;
+    };
+    match setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+/// With CAP_IPC_LOCK only glommio's own least limit counts.
+fn may_lock_any() -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << CAP_IPC_LOCK) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_errno_is_explained_by_what_to_do() {
+        let absent = explain(io::Error::from_raw_os_error(38), 1, 2);
+        assert!(absent.to_string().contains("seccomp"), "{absent}");
+        let memory = explain(io::Error::from_raw_os_error(12), 65_536, 524_288);
+        let text = memory.to_string();
+        assert!(text.contains("65536") && text.contains("524288"), "{text}");
+        let blocked = explain(io::Error::from_raw_os_error(1), 1, 2);
+        assert!(blocked.to_string().contains("io_uring"), "{blocked}");
+    }
+}

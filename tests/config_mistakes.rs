@@ -1,0 +1,999 @@
+//! Every mistake in a configuration gets one message that leads to it; good configurations get
+//! none.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cefline::config::{self, Config, FramingChoice, Identity, Loaded, Machine, REFERENCE};
+
+/// The smallest configuration, as the first issue gives it.
+const SMALLEST: &str = r#"[listen]
+tcp = ["0.0.0.0:514"]
+
+[sentinel]
+endpoint = "https://NAME.REGION-1.ingest.monitor.azure.com"
+rules = ["dcr-00000000000000000000000000000000"]   # immutable ids; one or more
+stream = "Custom-CommonSecurityLog"
+
+[sentinel.identity]
+kind = "client_secret"
+tenant_id = "00000000-0000-0000-0000-000000000000"
+client_id = "00000000-0000-0000-0000-000000000000"
+secret_file = "/etc/cefline/client-secret"
+"#;
+
+/// What stands in the secret's file in these tests, and must stand nowhere else.
+const CANARY: &str = "canary~NOT.a-secret_8Q";
+
+fn machine() -> Machine {
+    Machine {
+        cores: vec![0, 1, 2, 3],
+        cores_quota: None,
+        host_name: "collector".into(),
+    }
+}
+
+/// A folder with a configuration and the files that it names.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        folder.file("secret", CANARY.as_bytes(), 0o600);
+        folder
+    }
+
+    fn file(&self, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// Reads `text`, in which `FOLDER` stands for this folder.
+    fn read(&self, text: &str) -> Result<Loaded, String> {
+        let text = text
+            .replace("/etc/cefline/client-secret", "FOLDER/secret")
+            .replace("FOLDER", &self.0.path().display().to_string());
+        let file = self.file("cefline.toml", text.as_bytes(), 0o600);
+        Loaded::read(&file, &machine()).map_err(|error| error.to_string())
+    }
+}
+
+/// One mistake: what of [`SMALLEST`] becomes what, and what the message must say.
+struct Mistake {
+    from: &'static str,
+    to: &'static str,
+    says: &'static [&'static str],
+}
+
+const fn mistake(from: &'static str, to: &'static str, says: &'static [&'static str]) -> Mistake {
+    Mistake { from, to, says }
+}
+
+/// Where sections of their own are put: behind all others.
+const END: &str = "";
+const TCP: &str = "tcp = [\"0.0.0.0:514\"]";
+const ENDPOINT: &str = "\"https://NAME.REGION-1.ingest.monitor.azure.com\"";
+const RULES: &str = "[\"dcr-00000000000000000000000000000000\"]";
+const SECRET: &str = "\"/etc/cefline/client-secret\"";
+const CLIENT: &str = "client_id = \"00000000-0000-0000-0000-000000000000\"";
+const TENANT: &str = "tenant_id = \"00000000-0000-0000-0000-000000000000\"";
+
+const MISTAKES: &[Mistake] = &[
+    // ---- names
+    mistake(
+        TCP,
+        "tpc = [\"0.0.0.0:514\"]\ntcp = [\"0.0.0.0:514\"]",
+        &[":2: listen.tpc: unknown key; did you mean tcp?"],
+    ),
+    mistake(
+        END,
+        "[bacth]\nlinger = \"1 s\"\n",
+        &[":14: bacth: unknown key; did you mean [batch]?"],
+    ),
+    mistake(
+        END,
+        "[spool]\npath = \"/var\"\n",
+        &[
+            ":14: spool: unknown key; sections are listen, map, batch, sentinel, runtime, metrics, log",
+        ],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nlinger = \"1 s\"",
+        &[":3: listen.linger: unknown key; did you mean batch.linger, in the section [batch]?"],
+    ),
+    mistake(
+        "[listen]",
+        "level = \"info\"\n[listen]",
+        &[":1: level: unknown key; did you mean log.level, in the section [log]?"],
+    ),
+    mistake(
+        END,
+        "[metrics]\nport = 9514\n",
+        &[":15: metrics.port: unknown key; [metrics] has the keys listen"],
+    ),
+    mistake(
+        CLIENT,
+        "client_id = \"00000000-0000-0000-0000-000000000000\"\nclient_secret = \"canary~NOT.a-secret_8Q\"",
+        &[":13: sentinel.identity.client_secret: unknown key; secrets are not written here"],
+    ),
+    // ---- TOML
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514]",
+        &[":2:21: tcp: not TOML: invalid basic string, expected `\"`"],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"",
+        &[
+            ":4:1: not TOML: missing comma between array elements, expected `,`; or a list above lacks its ]",
+        ],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\ntcp = [\"0.0.0.0:515\"]",
+        &[":3:1: tcp: a second time in one file; leave one of the two"],
+    ),
+    mistake(
+        END,
+        "[listen]\n",
+        &[":14:2: listen: a second time in one file; leave one of the two"],
+    ),
+    mistake(
+        END,
+        "[batch]\nlinger = 1 s\n",
+        &[
+            ":15:10: linger: not TOML: a value is missing or is text without quotes; write text, \
+           sizes and times in quotes",
+        ],
+    ),
+    mistake(
+        SECRET,
+        "canary~NOT.a-secret_8Q",
+        &[":13:15: secret_file: not TOML: a value is missing or is text without quotes"],
+    ),
+    mistake(
+        TCP,
+        "just a thought",
+        &[":2:6: not TOML: key with no value, expected `=`"],
+    ),
+    // ---- what is missing
+    mistake(
+        "[listen]\ntcp = [\"0.0.0.0:514\"]\n",
+        "",
+        &["cefline.toml: listen: this section is missing; write [listen]"],
+    ),
+    mistake(
+        TCP,
+        "",
+        &[":1: listen.tcp: this key is missing; write tcp = [\"0.0.0.0:514\"]"],
+    ),
+    mistake(
+        "endpoint = \"https://NAME.REGION-1.ingest.monitor.azure.com\"",
+        "",
+        &[":4: sentinel.endpoint: this key is missing; write endpoint = \"https://NAME."],
+    ),
+    mistake(
+        "rules = [\"dcr-00000000000000000000000000000000\"]",
+        "",
+        &[":4: sentinel.rules: this key is missing; write rules = [\"dcr-0000"],
+    ),
+    mistake(
+        "kind = \"client_secret\"",
+        "",
+        &[":9: sentinel.identity.kind: this key is missing; write kind = \"client_secret\""],
+    ),
+    mistake(
+        CLIENT,
+        "",
+        &[":9: sentinel.identity.client_id: this key is missing; write client_id = \"0123"],
+    ),
+    mistake(
+        "secret_file = \"/etc/cefline/client-secret\"",
+        "",
+        &[":9: sentinel.identity.secret_file: this key is missing; write secret_file = \"/etc"],
+    ),
+    // ---- kinds of values
+    mistake(
+        TCP,
+        "tcp = \"0.0.0.0:514\"",
+        &[
+            ":2: listen.tcp = \"0.0.0.0:514\": text, not a list; a list of 1 to 64 like [\"0.0.0.0:514\"]",
+        ],
+    ),
+    mistake(
+        TCP,
+        "tcp = [514]",
+        &[":2: listen.tcp = 514: a whole number, not text in quotes; IP:PORT like"],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nconnections_max = \"100\"",
+        &[
+            ":3: listen.connections_max = \"100\": text, not a number; a whole number from 1 to \
+           1000000, without quotes",
+        ],
+    ),
+    mistake(
+        END,
+        "[batch]\ngzip_level = 1.5\n",
+        &[
+            ":15: batch.gzip_level = 1.5: a number with a fraction, not a number; a whole number from 1 to 9",
+        ],
+    ),
+    mistake(
+        END,
+        "[runtime]\npin = \"true\"\n",
+        &[":15: runtime.pin = \"true\": text, not a switch; true or false, without quotes"],
+    ),
+    mistake(
+        "[listen]",
+        "batch = 1\n[listen]",
+        &[":1: batch = 1: a whole number, not a section; write [batch]"],
+    ),
+    mistake(
+        END,
+        "[[log]]\nlevel = \"info\"\n",
+        &[":14: log = [[log]]: a list, not a section; write [log]"],
+    ),
+    // ---- sizes, times, numbers
+    mistake(
+        END,
+        "[batch]\nlinger = 1\n",
+        &[
+            ":15: batch.linger = 1: a number without unit: write \"1 s\" or \"1 ms\"; text like \"1 s\" \
+           (units ms, s, min, h), from 10 ms to 1 min",
+        ],
+    ),
+    mistake(
+        END,
+        "[batch]\nlinger = \"1 sec\"\n",
+        &[":15: batch.linger = \"1 sec\": unknown unit \"sec\"; text like"],
+    ),
+    mistake(
+        END,
+        "[batch]\nlinger = \"1 h\"\n",
+        &[
+            ":15: batch.linger = \"1 h\": out of range; text like \"1 s\" (units ms, s, min, h), from 10 ms to 1 min",
+        ],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nframe_bytes_max = \"64 K\"",
+        &[
+            ":3: listen.frame_bytes_max = \"64 K\": unknown unit \"K\"; a number of bytes or text like \"64 KiB\"",
+        ],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nframe_bytes_max = 2047",
+        &[
+            ":3: listen.frame_bytes_max = 2047: out of range;",
+            "from 2 KiB to 1 MiB",
+        ],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nframe_bytes_max = \"2 MiB\"",
+        &[
+            ":3: listen.frame_bytes_max = \"2 MiB\": out of range;",
+            "from 2 KiB to 1 MiB",
+        ],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nconnections_max = 0",
+        &[":3: listen.connections_max = 0: out of range; a whole number from 1 to 1000000"],
+    ),
+    mistake(
+        END,
+        "[batch]\ngzip_level = 10\n",
+        &[":15: batch.gzip_level = 10: out of range; a whole number from 1 to 9"],
+    ),
+    mistake(
+        END,
+        "[batch]\nwire_bytes_max = -1\n",
+        &[
+            ":15: batch.wire_bytes_max = -1: out of range;",
+            "from 64 KiB to 1 MiB",
+        ],
+    ),
+    mistake(
+        END,
+        "[runtime]\nstop_time_max = \"2 h\"\n",
+        &[
+            ":15: runtime.stop_time_max = \"2 h\": out of range;",
+            "from 0 ms to 1 h",
+        ],
+    ),
+    // ---- words
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nframing = \"octet-counting\"",
+        &[
+            ":3: listen.framing = \"octet-counting\": unknown; did you mean \"octet_counting\"?; one \
+           of \"auto\", \"octet_counting\", \"delimited\"",
+        ],
+    ),
+    mistake(
+        END,
+        "[map]\ntime_generated = \"now\"\n",
+        &[":15: map.time_generated = \"now\": unknown; one of \"received\", \"header\", \"rt\""],
+    ),
+    mistake(
+        END,
+        "[map]\ntime_zone = \"Europe/Berlni\"\n",
+        &[
+            ":15: map.time_zone = \"Europe/Berlni\": unknown zone; did you mean \"Europe/Berlin\"?; a zone like",
+        ],
+    ),
+    mistake(
+        END,
+        "[map]\ntime_zone = \"+2\"\n",
+        &[
+            ":15: map.time_zone = \"+2\": not an offset; a zone like \"Europe/Berlin\" or \"UTC\", or an offset like \"+02:00\"",
+        ],
+    ),
+    mistake(
+        END,
+        "[map]\ncollector_host_name = \" \"\n",
+        &[":15: map.collector_host_name = \" \": empty; 1 to 255 bytes without control characters"],
+    ),
+    mistake(
+        END,
+        "[log]\nlevel = \"verbose\"\n",
+        &[
+            ":15: log.level = \"verbose\": unknown; one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+        ],
+    ),
+    mistake(
+        "kind = \"client_secret\"",
+        "kind = \"managed_identity\"\nresource = 1",
+        &[":10: sentinel.identity.kind = \"managed_identity\": unknown; one of \"client_secret\""],
+    ),
+    // ---- addresses
+    mistake(
+        TCP,
+        "tcp = []",
+        &[":2: listen.tcp = []: an empty list; a list of 1 to 64 like [\"0.0.0.0:514\"]"],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0\"]",
+        &[":2: listen.tcp = \"0.0.0.0\": no port; IP:PORT like \"0.0.0.0:514\""],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:0\"]",
+        &[":2: listen.tcp = \"0.0.0.0:0\": port 0 is none that a sender could know; IP:PORT like"],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\n  \"0.0.0.0:514\",\n  \"collector:514\",\n]",
+        &[":4: listen.tcp = \"collector:514\": not an IP address before the port; IP:PORT like"],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\", \"0.0.0.0:514\"]",
+        &[":2: listen.tcp = \"0.0.0.0:514\": 0.0.0.0:514 already takes these connections; each"],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\", \"127.0.0.1:514\"]",
+        &[":2: listen.tcp = \"127.0.0.1:514\": 0.0.0.0:514 already takes these connections; each"],
+    ),
+    mistake(
+        END,
+        "[metrics]\nlisten = \"127.0.0.1\"\n",
+        &[":15: metrics.listen = \"127.0.0.1\": no port; \"off\", or IP:PORT like"],
+    ),
+    mistake(
+        END,
+        "[metrics]\nlisten = \"127.0.0.1:514\"\n",
+        &[":15: metrics.listen = \"127.0.0.1:514\": a port that listen.tcp uses; a port for each"],
+    ),
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:9514\"]",
+        &[
+            ":2: listen.tcp = [\"0.0.0.0:9514\"]: the port that metrics.listen has by default; a port for each",
+        ],
+    ),
+    // ---- the destination
+    mistake(
+        ENDPOINT,
+        "\"name.region-1.ingest.monitor.azure.com\"",
+        &[
+            ":5: sentinel.endpoint = \"name.region-1.ingest.monitor.azure.com\": not a URL: no https:// \
+           in front; the base URL",
+        ],
+    ),
+    mistake(
+        ENDPOINT,
+        "\"https://NAME.REGION-1.ingest.monitor.azure.com/dataCollectionRules/x\"",
+        &[
+            ":5: sentinel.endpoint = \"https://",
+            "a URL with a path; only the part",
+        ],
+    ),
+    mistake(
+        ENDPOINT,
+        "\"http://NAME.REGION-1.ingest.monitor.azure.com\"",
+        &[
+            ":5: sentinel.endpoint = \"http://NAME",
+            "http would send tokens in the clear",
+        ],
+    ),
+    mistake(
+        ENDPOINT,
+        "\"https://logs.example.com\"",
+        &[
+            ":5: sentinel.endpoint = \"https://logs.example.com\": a host outside of Azure Monitor; hosts \
+           that end in .ingest.monitor.azure.com, .ingest.monitor.azure.us, .ingest.monitor.azure.cn, \
+           loopback addresses, or any with endpoint_check = false",
+        ],
+    ),
+    mistake(
+        ENDPOINT,
+        "\"https://user:canary~NOT.a-secret_8Q@a.ingest.monitor.azure.com\"",
+        &[":5: sentinel.endpoint: a URL with a user name (value not shown); the base URL"],
+    ),
+    mistake(
+        CLIENT,
+        "client_id = \"00000000-0000-0000-0000-000000000000\"\nauthority = \"https://login.example.com\"",
+        &[
+            ":13: sentinel.identity.authority = \"https://login.example.com\": not a login host of \
+           Microsoft's; login.microsoftonline.com, ",
+        ],
+    ),
+    mistake(
+        RULES,
+        "[\"my-rule\"]",
+        &[
+            ":6: sentinel.rules = \"my-rule\": not an immutable id; the rule's immutableId (not its \
+           name): dcr- and 32 hexadecimal digits",
+        ],
+    ),
+    mistake(
+        RULES,
+        "[\"dcr-0000\"]",
+        &[":6: sentinel.rules = \"dcr-0000\": 4 digits behind dcr-, not 32; the rule's"],
+    ),
+    mistake(
+        RULES,
+        "[\"dcr-0000000000000000000000000000000a\", \"dcr-0000000000000000000000000000000A\"]",
+        &[
+            ":6: sentinel.rules = \"dcr-0000000000000000000000000000000A\": a second time in this list; each rule once",
+        ],
+    ),
+    mistake(
+        "\"Custom-CommonSecurityLog\"",
+        "\"Microsoft-CommonSecurityLog\"",
+        &[
+            ":7: sentinel.stream = \"Microsoft-CommonSecurityLog\": an output stream of the rule; the \
+           rule's input stream: Custom- and",
+        ],
+    ),
+    mistake(
+        "\"Custom-CommonSecurityLog\"",
+        "\"CommonSecurityLog\"",
+        &[
+            ":7: sentinel.stream = \"CommonSecurityLog\": not a stream's name; the rule's input stream",
+        ],
+    ),
+    mistake(
+        TENANT,
+        "tenant_id = \"common\"",
+        &[
+            ":11: sentinel.identity.tenant_id = \"common\": neither a GUID nor a domain name; the directory",
+        ],
+    ),
+    mistake(
+        CLIENT,
+        "client_id = \"cefline\"",
+        &[
+            ":12: sentinel.identity.client_id = \"cefline\": not a GUID; the application (client) id: a GUID like",
+        ],
+    ),
+    mistake(
+        CLIENT,
+        "client_id = \"canary~NOT.a-secret_8Q\"",
+        &[":12: sentinel.identity.client_id: not a GUID (value not shown); the application"],
+    ),
+    mistake(
+        CLIENT,
+        "client_id = \"00000000-0000-0000-0000-000000000000\"\nscope = \"https://monitor.azure.com\"",
+        &[
+            ":13: sentinel.identity.scope = \"https://monitor.azure.com\": not a scope; audience and /.default",
+        ],
+    ),
+    // ---- files
+    mistake(
+        SECRET,
+        "\"FOLDER/absent\"",
+        &[
+            ":13: sentinel.identity.secret_file = \"",
+            "/absent\": there is no such file; a file that \
+           holds only the secret's value",
+        ],
+    ),
+    mistake(
+        SECRET,
+        "\"client-secret\"",
+        &[
+            ":13: sentinel.identity.secret_file = \"client-secret\": not an absolute path; the absolute path",
+        ],
+    ),
+    mistake(
+        SECRET,
+        "\"canary~NOT.a-secret_8Q\"",
+        &[
+            ":13: sentinel.identity.secret_file: not an absolute path (value not shown); the absolute path",
+        ],
+    ),
+    mistake(
+        SECRET,
+        "\"FOLDER\"",
+        &[
+            ":13: sentinel.identity.secret_file = \"",
+            "\": not a regular file; a file that",
+        ],
+    ),
+    mistake(
+        "stream =",
+        "ca_file = \"FOLDER/absent.pem\"\nstream =",
+        &[
+            ":7: sentinel.ca_file = \"",
+            "/absent.pem\": there is no such file; a file of certificates in PEM form",
+        ],
+    ),
+    mistake(
+        "stream =",
+        "ca_file = \"FOLDER/cefline.toml\"\nstream =",
+        &[
+            ":7: sentinel.ca_file = \"",
+            "no certificate in it; a file of certificates in PEM form",
+        ],
+    ),
+    // ---- cores and memory
+    mistake(
+        END,
+        "[runtime]\ningest_cores = 0\n",
+        &[
+            ":15: runtime.ingest_cores = 0: nothing would run; \"auto\", or a number from 1 to 4 without quotes",
+        ],
+    ),
+    mistake(
+        END,
+        "[runtime]\nupload_cores = 5\n",
+        &[
+            ":15: runtime.upload_cores = 5: more than the 4 cores that this process may use; \"auto\", or",
+        ],
+    ),
+    mistake(
+        END,
+        "[runtime]\nupload_cores = \"all\"\n",
+        &[
+            ":15: runtime.upload_cores = \"all\": text, not a number of cores; \"auto\", or a number",
+        ],
+    ),
+    mistake(
+        END,
+        "[runtime]\npages_bytes_max = \"1 MiB\"\n",
+        &[
+            ":15: runtime.pages_bytes_max = \"1 MiB\": out of range;",
+            "from 4 MiB to 64 GiB",
+        ],
+    ),
+    mistake(
+        END,
+        "[runtime]\npages_bytes_max = \"4 MiB\"\ningest_cores = 4\n",
+        &[
+            ":15: runtime.pages_bytes_max = \"4 MiB\": too little for 5 cores; at least 4800 KiB (3 pages \
+           of 320 KiB for each core), or fewer cores",
+        ],
+    ),
+    // ---- between keys
+    mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\npartial_bytes_max = \"32 KiB\"",
+        &[
+            ":3: listen.partial_bytes_max = \"32 KiB\": less than one frame of the greatest length; at \
+           least listen.frame_bytes_max, which is 64 KiB",
+        ],
+    ),
+    mistake(
+        END,
+        "[batch]\nraw_bytes_max = \"64 KiB\"\n",
+        &[
+            ":15: batch.raw_bytes_max = \"64 KiB\": does not hold the row of one frame of 64 KiB; at least \
+           128 KiB, or a lower listen.frame_bytes_max",
+        ],
+    ),
+];
+
+fn mistaken(mistake: &Mistake) -> String {
+    if mistake.from == END {
+        return format!("{SMALLEST}{}", mistake.to);
+    }
+    assert_eq!(
+        SMALLEST.matches(mistake.from).count(),
+        1,
+        "{}",
+        mistake.from
+    );
+    SMALLEST.replace(mistake.from, mistake.to)
+}
+
+#[test]
+fn every_mistake_gets_one_message_that_names_it() {
+    let folder = Folder::new();
+    let file = folder.0.path().join("cefline.toml").display().to_string();
+    let mut failures = Vec::new();
+    for mistake in MISTAKES {
+        let message = match folder.read(&mistaken(mistake)) {
+            Ok(_) => "nothing is wrong".to_owned(),
+            Err(message) => message,
+        };
+        let good = message.lines().count() == 1
+            && message.starts_with(&file)
+            && mistake.says.iter().all(|said| message.contains(said))
+            && !message.contains("canary~")
+            && !message.ends_with('.');
+        if !good {
+            failures.push(format!("{:?}\nis not\n{message}\n", mistake.says));
+        }
+    }
+    assert!(MISTAKES.len() >= 30);
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_in_its_order() {
+    let folder = Folder::new();
+    let mut text = SMALLEST.to_owned();
+    for (from, to) in [
+        ("\"0.0.0.0:514\"", "\"0.0.0.0\""),
+        ("https://", "http://"),
+        ("stream =", "steram ="),
+        ("/etc/cefline/client-secret", "FOLDER/absent"),
+    ] {
+        text = text.replace(from, to);
+    }
+    text.push_str("[runtime]\ningest_cores = 0\n");
+    let message = folder.read(&text).unwrap_err();
+    let lines: Vec<&str> = message.lines().collect();
+    let keys = [
+        ":2: listen.tcp = ",
+        ":5: sentinel.endpoint = ",
+        ":7: sentinel.steram: unknown key; did you mean stream?",
+        ":13: sentinel.identity.secret_file = ",
+        ":15: runtime.ingest_cores = ",
+    ];
+    assert_eq!(lines.len(), keys.len(), "{message}");
+    for (line, key) in lines.iter().zip(keys) {
+        assert!(line.contains(key), "{line}");
+    }
+}
+
+#[test]
+fn bad_contents_of_the_secret_file_are_told_and_never_shown() {
+    for (bytes, says) in [
+        (&b""[..], "empty"),
+        (b" \n", "empty"),
+        (b"canary~1\ncanary~2", "more than one line"),
+        (b"canary~\xff", "not text"),
+        (&[b'c'; 4097], "larger than 4 KiB"),
+    ] {
+        let folder = Folder::new();
+        folder.file("secret", bytes, 0o600);
+        let message = folder.read(SMALLEST).unwrap_err();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(
+            message.contains(":13: sentinel.identity.secret_file = \""),
+            "{message}"
+        );
+        assert!(message.contains(says), "{message}");
+        assert!(!message.contains("canary"), "{message}");
+    }
+    let folder = Folder::new();
+    folder.file("secret", &[b'c'; 4096], 0o600);
+    assert!(folder.read(SMALLEST).is_ok());
+}
+
+#[test]
+fn a_secret_that_may_not_be_read_says_so() {
+    let folder = Folder::new();
+    let path = folder.file("secret", CANARY.as_bytes(), 0o000);
+    if fs::read(&path).is_ok() {
+        // root reads everything; `config::files` tests the message itself
+        eprintln!("skipped: this user may read files of mode 000");
+        return;
+    }
+    let message = folder.read(SMALLEST).unwrap_err();
+    assert!(
+        message.contains(":13: sentinel.identity.secret_file = \""),
+        "{message}"
+    );
+    assert!(message.contains("may not read it"), "{message}");
+}
+
+#[test]
+fn a_file_that_is_no_configuration_says_why() {
+    let folder = Folder::new();
+    let read = |name: &str| {
+        let error = Config::read(&folder.0.path().join(name)).unwrap_err();
+        assert_eq!(error.findings().len(), 1);
+        error.to_string()
+    };
+    assert!(read("absent").contains("absent: there is no such file; `cefline config`"));
+    folder.file("bytes", b"[listen]\n\xff", 0o600);
+    assert!(read("bytes").contains("bytes:2: not UTF-8"));
+    folder.file("large", &vec![b'\n'; 1_048_577], 0o600);
+    assert!(read("large").contains("large: larger than 1 MiB"));
+    assert!(read("").contains("not a regular file"));
+    folder.file("nothing", b"", 0o600);
+    let error = Config::read(&folder.0.path().join("nothing")).unwrap_err();
+    let keys: Vec<&str> = error
+        .findings()
+        .iter()
+        .map(|finding| finding.key.as_str())
+        .collect();
+    assert_eq!(keys, ["listen", "sentinel"]);
+}
+
+#[test]
+fn the_smallest_configuration_is_accepted_as_it_stands() {
+    let config = config::parse(SMALLEST, &machine()).unwrap();
+    assert_eq!(config.listen.tcp, ["0.0.0.0:514".parse().unwrap()]);
+    assert_eq!(config.listen.framing, FramingChoice::Auto);
+    assert_eq!(config.batch.linger, Duration::from_secs(1));
+    assert_eq!(config.map.collector_host_name, "collector");
+    assert_eq!(
+        (config.runtime.ingest_cores, config.runtime.upload_cores),
+        (1, 3)
+    );
+    assert!(config.runtime.pin);
+    let Identity::ClientSecret(identity) = &config.sentinel.identity;
+    assert_eq!(
+        identity.authority.as_str(),
+        "https://login.microsoftonline.com"
+    );
+    assert_eq!(identity.scope, "https://monitor.azure.com/.default");
+
+    let folder = Folder::new();
+    let loaded = folder.read(SMALLEST).unwrap();
+    let warned: Vec<&str> = loaded
+        .warnings
+        .iter()
+        .map(|warning| warning.key.as_str())
+        .collect();
+    let placeholders = [
+        "sentinel.rules",
+        "sentinel.identity.tenant_id",
+        "sentinel.identity.client_id",
+    ];
+    assert_eq!(warned, placeholders);
+    let crlf = format!("\u{feff}{}", SMALLEST.replace('\n', "\r\n"));
+    assert_eq!(folder.read(&crlf).unwrap().config, loaded.config);
+    let reference = REFERENCE.replace("stream = ", "#stream = ");
+    assert_eq!(folder.read(&reference).unwrap().config, loaded.config);
+}
+
+#[test]
+fn the_endpoint_says_which_cloud_gives_the_token() {
+    for (suffix, authority, scope) in [
+        (
+            "us",
+            "https://login.microsoftonline.us",
+            "https://monitor.azure.us/.default",
+        ),
+        (
+            "cn",
+            "https://login.chinacloudapi.cn",
+            "https://monitor.azure.cn/.default",
+        ),
+    ] {
+        let text = SMALLEST.replace("azure.com\"", &format!("azure.{suffix}\""));
+        let config = config::parse(&text, &machine()).unwrap();
+        let Identity::ClientSecret(identity) = &config.sentinel.identity;
+        assert_eq!(identity.authority.as_str(), authority);
+        assert_eq!(identity.scope, scope);
+    }
+}
+
+#[test]
+fn a_rehearsal_on_loopback_is_accepted_without_warnings() {
+    let folder = Folder::new();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    folder.file("ca.pem", made.cert.pem().as_bytes(), 0o644);
+    let rehearsal = |scheme: &str| {
+        SMALLEST
+            .replace(
+                "https://NAME.REGION-1.ingest.monitor.azure.com",
+                &format!("{scheme}://127.0.0.1:8443"),
+            )
+            .replace("00000", "12345")
+            .replace("stream =", "ca_file = \"FOLDER/ca.pem\"\nstream =")
+            + &format!("authority = \"{scheme}://127.0.0.1:8443\"\n")
+    };
+    for scheme in ["http", "https"] {
+        let loaded = folder.read(&rehearsal(scheme)).unwrap();
+        assert_eq!(loaded.warnings, []);
+    }
+}
+
+#[test]
+fn what_is_legal_but_perhaps_not_meant_is_warned_of() {
+    for (from, to, key, says) in [
+        (
+            END,
+            "[metrics]\nlisten = \"0.0.0.0:9514\"\n",
+            ":15: metrics.listen = \"0.0.0.0:9514\"",
+            "beyond this machine",
+        ),
+        (
+            END,
+            "[batch]\nraw_bytes_max = \"8 MiB\"\n",
+            ":15: batch.raw_bytes_max = \"8 MiB\"",
+            "above 1048576 B",
+        ),
+        (
+            END,
+            "[runtime]\nupload_cores = 4\n",
+            ":15: runtime.upload_cores = 4",
+            "5 threads for ingest and upload on 4 cores",
+        ),
+        (
+            ENDPOINT,
+            "\"https://127.0.0.1:1\"",
+            "sentinel.identity.authority: ",
+            "rows go to 127.0.0.1, but tokens are asked of login.microsoftonline.com",
+        ),
+        (
+            ENDPOINT,
+            "\"https://relay.example\"\nendpoint_check = false",
+            ":5: sentinel.endpoint = ",
+            "not known to be Azure's",
+        ),
+        (
+            CLIENT,
+            "client_id = \"10000000-0000-0000-0000-000000000000\"\nauthority = \"https://login.microsoftonline.us\"",
+            ":13: sentinel.identity.authority = ",
+            "US Government",
+        ),
+        (
+            CLIENT,
+            "client_id = \"10000000-0000-0000-0000-000000000000\"\nscope = \"https://monitor.azure.us/.default\"",
+            ":13: sentinel.identity.scope = ",
+            "not the scope of the public cloud",
+        ),
+    ] {
+        let folder = Folder::new();
+        let text = mistaken(&Mistake {
+            from,
+            to,
+            says: &[],
+        });
+        let loaded = folder.read(&text).unwrap();
+        let file = Path::new("f");
+        let found = loaded
+            .warnings_in(file)
+            .any(|line| line.contains(key) && line.contains(says));
+        let all: Vec<String> = loaded.warnings_in(file).collect();
+        assert!(found, "{says:?} is not in\n{}", all.join("\n"));
+    }
+    let folder = Folder::new();
+    folder.file("secret", CANARY.as_bytes(), 0o644);
+    let loaded = folder.read(SMALLEST).unwrap();
+    let readable =
+        |line: &String| line.contains("any user of this machine") && line.contains("mode 644");
+    assert!(
+        loaded
+            .warnings_in(Path::new("f"))
+            .any(|line| readable(&line))
+    );
+}
+
+#[test]
+fn threads_share_cores_where_they_must() {
+    let of = |cores_count: usize, cores_quota| {
+        let machine = Machine {
+            cores: (0..cores_count).collect(),
+            cores_quota,
+            host_name: "collector".into(),
+        };
+        let runtime = config::parse(SMALLEST, &machine).unwrap().runtime;
+        (runtime.ingest_cores, runtime.upload_cores, runtime.pin)
+    };
+    assert_eq!(of(1, None), (1, 1, false));
+    assert_eq!(of(2, None), (1, 1, true));
+    assert_eq!(of(4, None), (1, 3, true));
+    assert_eq!(of(8, None), (3, 5, true));
+    assert_eq!(of(64, Some(2)), (1, 1, false));
+    let (ingest, upload, pin) = of(512, None);
+    assert_eq!((ingest, upload, pin), (171, 341, true));
+}
+
+#[test]
+fn a_machine_without_a_name_must_be_given_one() {
+    let nameless = Machine {
+        host_name: String::new(),
+        ..machine()
+    };
+    let error = config::parse(SMALLEST, &nameless).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(
+        error.contains("map.collector_host_name: this key is missing"),
+        "{error}"
+    );
+    let named = format!("{SMALLEST}[map]\ncollector_host_name = \"c\"\n");
+    assert!(config::parse(&named, &nameless).is_ok());
+}
+
+#[test]
+fn unknown_keys_are_found_in_every_section() {
+    for header in REFERENCE.lines().filter(|line| line.starts_with('[')) {
+        let text = REFERENCE.replace(
+            &format!("\n{header}\n"),
+            &format!("\n{header}\nxyzzy = 1\n"),
+        );
+        let error = config::parse(&text, &machine()).unwrap_err();
+        let keys: Vec<&str> = error
+            .findings()
+            .iter()
+            .map(|found| found.key.as_str())
+            .collect();
+        assert_eq!(keys, [format!("{}.xyzzy", header.trim_matches(['[', ']']))]);
+    }
+}
+
+#[test]
+fn a_wrong_value_is_not_reported_again_for_what_hangs_on_it() {
+    let folder = Folder::new();
+    // the default of frame_bytes_max, which stands in for the wrong one, is above 32 KiB
+    let more = "frame_bytes_max = \"16 K\"\npartial_bytes_max = \"32 KiB\"";
+    let text = SMALLEST.replace(TCP, &format!("{TCP}\n{more}"));
+    let message = folder.read(&text).unwrap_err();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    let good = SMALLEST.replace(TCP, &format!("{TCP}\n{}", more.replace("16 K", "16 KiB")));
+    assert!(folder.read(&good).is_ok());
+}
+
+/// No text makes the reader panic, whatever is cut out of or put into a good one.
+#[test]
+fn broken_texts_are_refused_and_never_panic() {
+    for opening in ["a = [", "a = {b = ", "[", "a."] {
+        let deep = opening.replace("a = ", "").repeat(100_000);
+        assert!(config::parse(&format!("a = {deep}"), &machine()).is_err());
+    }
+    let seed = 20_261_107;
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let pieces = [
+        "[", "]", "\"", "=", "\n", "#", ".", "{", "}", "0", "é", "\0", "[x]", "''", "1 s",
+    ];
+    for _ in 0..2_000 {
+        let mut text: Vec<char> = REFERENCE.chars().filter(|c| *c != '#').collect();
+        if random.bool() {
+            text = SMALLEST.chars().collect();
+        }
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..text.len());
+            let end = (at + random.usize(..8)).min(text.len());
+            let piece = pieces[random.usize(..pieces.len())];
+            text.splice(at..end, piece.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(error) = config::parse(&text, &machine()) {
+            let shown = error.to_string();
+            assert_eq!(shown.lines().count(), error.findings().len(), "{shown}");
+        }
+    }
+}
