@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod framing;
 mod generate;
 mod record;
 mod row;
@@ -308,6 +309,7 @@ fn compare(seed_offset: u64, mut make: impl FnMut(&mut Rng) -> Vec<u8>) {
     let reached = [
         Counter::FramesLostPartial,
         Counter::FramesLostUnparsed,
+        Counter::FramesPartial,
         Counter::RecordsParsed,
         Counter::RecordsUnparsedNoCef,
         Counter::RecordsUnparsedHeader,

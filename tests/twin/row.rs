@@ -47,6 +47,9 @@ pub(crate) fn expected(
     match &reading {
         Reading::Record(record) => {
             counts.insert(Counter::RecordsParsed, 1);
+            if end == End::Partial {
+                counts.insert(Counter::FramesPartial, 1);
+            }
             match record.flaw {
                 Some("severity_missing") => counts.insert(Counter::RecordsDegradedSeverity, 1),
                 Some(_) => counts.insert(Counter::RecordsDegradedPipe, 1),

@@ -269,9 +269,7 @@ impl Parts {
                 return Some(());
             }
         }
-        if self.clock.is_none() {
-            return None;
-        }
+        self.clock?;
         set(&mut self.zone, zone(word)?)
     }
 
