@@ -171,7 +171,10 @@ fn stages(criterion: &mut Criterion) {
         )
         .unwrap();
         assert!(unpacked == body);
-        println!("level {level}: ratio {:.2}", body.len() as f64 / packed.len() as f64);
+        println!(
+            "level {level}: ratio {:.2}",
+            body.len() as f64 / packed.len() as f64
+        );
         group.bench_function(format!("level_{level}"), |b| {
             b.iter(|| gzip(black_box(&body), level));
         });
