@@ -1,7 +1,6 @@
 //! The ring: what it costs to hand a page from a shard to an uploader and back, on one thread and
 //! across two. A page carries some 250 rows, so a thousandth of these figures is a row's share.
 
-#![expect(missing_docs, reason = "criterion's macros write the functions")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be right ends")]
 
 use cefline::clock::Mono;
