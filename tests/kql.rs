@@ -693,7 +693,7 @@ proptest! {
         let query = format!("{head}{tail}");
         match fixture.ask(&query) {
             Ok(answer) => { let _ = answer.to_json(); }
-            Err(error) => { error.explain(&query); }
+            Err(error) => { let _ = error.explain(&query); }
         }
     }
 
