@@ -608,6 +608,29 @@ async fn an_outage_hides_the_service_and_keeps_the_table() {
 }
 
 #[tokio::test]
+async fn a_blackhole_freezes_what_is_open_and_resets_it_at_its_end() {
+    let rehearsal = Rehearsal::start(|_| ());
+    let address = rehearsal.emulator.url().replace("https://", "");
+    let mut open = std::net::TcpStream::connect(&address).unwrap();
+    wait_for(async || rehearsal.emulator.stats().connections == 1).await;
+    let mut kind = |wait| {
+        open.set_read_timeout(Some(wait)).unwrap();
+        std::io::Read::read(&mut open, &mut [0]).unwrap_err().kind()
+    };
+    let set = |outage| {
+        let faults = Faults {
+            outage,
+            ..Faults::default()
+        };
+        rehearsal.emulator.set_faults(faults).unwrap();
+    };
+    set(Outage::Blackhole);
+    assert_eq!(kind(Duration::from_millis(200)), std::io::ErrorKind::WouldBlock);
+    set(Outage::None);
+    assert_eq!(kind(DEADLINE), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
 async fn an_outage_ends_by_itself_after_its_time() {
     let rehearsal = Rehearsal::start(|_| ());
     let token = rehearsal.token(INGESTION).await;
