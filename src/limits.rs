@@ -260,8 +260,8 @@ const _: () = assert!(SEND_WRITE_BYTES_LEAST <= SEND_WRITE_BYTES);
 const _: () = assert!(SEND_WAKE_PAUSE.as_nanos() < SEND_TURN_TIME.as_nanos());
 // ---- emulator ------------------------------------------------------------------------------
 
-/// Rows of a block before it is packed: some 4 MiB, packed in about 10 ms.
-pub const EMULATOR_BLOCK_ROWS: usize = 4096;
+/// Rows of a block before it is packed: some 2 MiB, packed in about 8 ms, for which calls wait.
+pub const EMULATOR_BLOCK_ROWS: usize = 2048;
 /// Rows that the emulator keeps, by default: about 150 bytes each once packed.
 pub const EMULATOR_ROWS_DEFAULT: usize = 5_000_000;
 /// Tokens that the emulator remembers: a client that asks for one with each call still has its last.
