@@ -3,7 +3,11 @@
 
 pub mod check;
 pub mod config;
+pub mod demo;
+pub mod emulate;
 pub mod parse;
+pub mod query;
+pub mod run;
 pub mod send;
 
 use std::fmt;

@@ -1,16 +1,68 @@
 //! cefline takes Common Event Format (CEF) syslog from security devices and lands it in Microsoft
-//! Sentinel's `CommonSecurityLog` table.
+//! Sentinel's `CommonSecurityLog` table, through the Azure Monitor Logs Ingestion API.
+//!
+//! ```text
+//!           ingest shard (glommio, one per core)                 uploader (own thread, tokio)
+//!
+//! socket -> listen -> frame -> parse -> map -> page ==ring==> batch -> compress -> upload -> verdict
+//!                                                ^                                   |  ^       |
+//!    senders wait when no page is free           '------------- empty pages ---------'  '-retry-'
+//! ```
+//!
+//! The modules in the order of the data's way. A stage owns the types that it makes, and only
+//! stages after it know them:
+//!
+//! | module | its one job | pure |
+//! |---|---|---|
+//! | [`listen`] | accept, share connections out over shards, read them, stop reading when pages run out | [`listen::connection`], [`listen::rounds`], [`listen::placement`] |
+//! | [`frame`] | cut the byte stream into syslog frames (RFC 6587) | yes |
+//! | [`parse`] | one frame to a borrowed CEF record | yes |
+//! | [`map`] | one record to one row, as JSON, by the tables in [`map::columns`] | yes |
+//! | [`page`] | rows on their way, with where each ends and when it came | yes |
+//! | [`ring`] | pages from shards to uploaders and back; their number bounds memory | yes |
+//! | [`batch`] | rows of pages into bodies under two limits and an age | yes |
+//! | [`compress`] | bodies as gzip, and back for the rare body that must be split | yes |
+//! | [`upload`] | send a body, judge the answer, and go on until every row is settled | [`upload::verdict`], [`upload::isolate`] |
+//! | [`auth`], [`client`], [`retry`] | one token for all uploaders; the HTTPS client; when to try again | [`retry`] |
+//!
+//! Beside the way: [`config`] (text to checked values), [`limits`] (every bound, with its reason),
+//! [`clock`] (time as a value), [`metrics`] (the closed set of counters and the identity that they
+//! keep), [`watch`] (the server behind `/metrics`), [`log`], [`cli`] (the commands), and [`run`],
+//! the only place that knows all stages.
+//!
+//! For rehearsals: [`emulator`] (a stand-in for Sentinel), [`generate`] and [`send`] (messages of a
+//! dozen vendors, and how they get here). No stage knows them.
+//!
+//! What holds everywhere:
+//!
+//! - **Nothing is lost in silence.** Every frame becomes a row or is counted as lost with its reason;
+//!   every row is held, uploaded, or counted as lost with its reason ([`metrics`]).
+//! - **Nothing is unbounded.** Each buffer, queue, wait and retry has its bound in [`limits`].
+//! - **Nothing a stranger sends can panic us**; there is no unsafe code.
+//! - **Pure modules** have no socket, no clock, no disk: time and configuration are arguments.
+//! - glommio is known to [`listen`] alone, tokio to [`upload`], [`auth`], [`watch`], [`run`],
+//!   [`emulator`], and, for `Notify` that belongs to no runtime, [`ring`].
+
+pub mod auth;
+pub mod batch;
 pub mod cli;
+pub mod client;
 pub mod clock;
+pub mod compress;
 pub mod config;
+pub mod emulator;
 pub mod frame;
 pub mod generate;
 pub mod limits;
 pub mod listen;
+pub mod log;
 pub mod map;
 pub mod metrics;
 pub mod page;
 pub mod parse;
+pub mod retry;
 pub mod ring;
+pub mod run;
 pub mod send;
+pub mod upload;
 pub mod watch;

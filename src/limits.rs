@@ -132,6 +132,9 @@ pub const REQUEST_TIME_MOST: Duration = Duration::from_secs(600);
 pub const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// What is read of any answer, of the ingestion or of the token endpoint.
 pub const ANSWER_BYTES_MAX: usize = 64 * KIB;
+/// The body of an answer whose status is known is waited for so long: only names for the log are
+/// in it.
+pub const ANSWER_BODY_TIME: Duration = Duration::from_secs(5);
 /// First pause before a retry; doubled at each try, with full jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause before a retry that the service did not ask for.
@@ -148,6 +151,56 @@ pub const RULES_MOST: usize = 100;
 pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(300);
 /// Between two tries to renew a token that is still valid.
 pub const TOKEN_RENEW_PAUSE: Duration = Duration::from_secs(30);
+/// Shortest pause before a retry: full jitter alone may say "at once", over and over.
+pub const BACKOFF_LEAST: Duration = Duration::from_millis(50);
+/// Longest pause before a retry once the program is stopping: the deadline is near, and what is not
+/// sent by then is lost.
+pub const BACKOFF_STOPPING: Duration = Duration::from_secs(1);
+/// Requests that were all told to come back at one moment are spread over so long.
+pub const RETRY_SPREAD: Duration = Duration::from_secs(1);
+/// First pause of a rule that is held; doubled each time up to [`HOLD_MOST`].
+pub const HOLD_FIRST: Duration = Duration::from_secs(1);
+/// Nothing was accepted for so long: an outage. Its end wakes the requests that wait for a retry.
+pub const OUTAGE_TIME: Duration = Duration::from_secs(5);
+/// A reset while a body of this length was being sent may be the service's way to say 413: it
+/// counts the bytes and cuts the connection.
+pub const BODY_BYTES_NEAR_LIMIT: usize = SERVICE_BODY_BYTES_MAX / 8 * 7;
+/// A body goes to the connection in pieces of this length, so that we know whether the last one
+/// went: only then can the service hold the rows.
+pub const BODY_PIECE_BYTES: usize = 64 * KIB;
+/// Refusals (400) in a row, without one row accepted by that rule, after which the fault is taken to
+/// be the configuration's. Isolating one bad row among a million takes 20.
+pub const REFUSALS_UNPROVEN_MAX: u32 = 256;
+/// Requests for the parts of one refused body that may follow each other at once...
+pub const ISOLATION_REQUESTS_FAST: u32 = 64;
+/// ...and the pause between further ones: 8 bodies in flight on 2 uploaders stay below a third of
+/// the 12,000 requests a minute that a rule allows.
+pub const ISOLATION_PAUSE: Duration = Duration::from_millis(250);
+/// Bodies of which only rows are left that prove nothing yet (refused alone, and the rule has
+/// accepted nothing since) lend their place to others, up to this many for each uploader: only a
+/// body with a good row can clear them.
+pub const PLACES_LENT_MAX: usize = 64;
+/// A body is sealed when, at the worst, less than this share of its wire bytes is left: going on
+/// would mean ever smaller pieces and flushes.
+pub const BODY_WIRE_TAIL_SHARE: usize = 64;
+/// Longest client secret that is read: Entra's have 40 characters.
+pub const SECRET_BYTES_MAX: usize = 4 * KIB;
+/// One request for a token, from connect to the last byte of the answer.
+pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest life of a token that is believed; managed identities get up to 24 hours.
+pub const TOKEN_LIFE_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// After the deadline: so long for the shards to hand over their last pages, to be counted.
+pub const STOP_COUNT_TIME: Duration = Duration::from_secs(10);
+/// Idle connections to the endpoint are closed before a load balancer forgets them in silence.
+pub const CONNECTION_IDLE_TIME: Duration = Duration::from_secs(60);
+/// Threads of one uploader that resolve names.
+pub const RESOLVER_THREADS_MAX: usize = 2;
+/// A message of the same kind is logged once in this time, with how many were withheld.
+pub const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// The same for alarms that stand until somebody acts: a missing role, a wrong stream.
+pub const ALARM_PAUSE: Duration = Duration::from_secs(60);
+/// What a message of the service may take of a log line, in characters.
+pub const LOG_TEXT_CHARS_MAX: usize = 300;
 /// How long a stopping program goes on uploading, by default.
 pub const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest; every init system kills before that.
@@ -157,8 +210,6 @@ pub const STOP_TIME_MOST: Duration = Duration::from_secs(3600);
 
 /// A configuration file; the reference configuration is a fiftieth of it.
 pub const CONFIG_BYTES_MAX: usize = MIB;
-/// File that holds a client secret; Entra's secrets have some 40 characters.
-pub const SECRET_BYTES_MAX: usize = 4 * KIB;
 /// File of certificate authorities; the public ones together take 250 KiB.
 pub const CA_BYTES_MAX: usize = 4 * MIB;
 /// Name of a stream. Names of custom tables end after 63 characters; room for a longer habit.
@@ -207,6 +258,49 @@ pub const SEND_FILE_BYTES_MOST: u64 = 1024 * MIB as u64;
 
 const _: () = assert!(SEND_WRITE_BYTES_LEAST <= SEND_WRITE_BYTES);
 const _: () = assert!(SEND_WAKE_PAUSE.as_nanos() < SEND_TURN_TIME.as_nanos());
+// ---- emulator ------------------------------------------------------------------------------
+
+/// Rows of a block before it is packed: some 4 MiB, packed in about 10 ms.
+pub const EMULATOR_BLOCK_ROWS: usize = 4096;
+/// Rows that the emulator keeps, by default: about 150 bytes each once packed.
+pub const EMULATOR_ROWS_DEFAULT: usize = 5_000_000;
+/// Tokens that the emulator remembers: a client that asks for one with each call still has its last.
+pub const EMULATOR_TOKENS_MAX: usize = 1024;
+/// Connections to each of the emulator's two ports.
+pub const EMULATOR_CONNECTIONS_MAX: usize = 1024;
+/// TLS handshake with the emulator.
+pub const EMULATOR_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Body of a request that is no upload: for a token, a query, a set of faults.
+pub const EMULATOR_BODY_BYTES_MAX: usize = 256 * KIB;
+/// What is read and thrown away of an upload over the limit, so that its sender sees the answer.
+pub const EMULATOR_DISCARD_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Queries at once; each may take a core for some seconds.
+pub const EMULATOR_QUERIES_MAX: usize = 2;
+/// How long a stopping emulator waits for a query that is running.
+pub const EMULATOR_STOP_TIME: Duration = Duration::from_secs(2);
+/// Between two tries to open the port again after an outage, or to accept when that failed.
+pub const EMULATOR_PORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Text of a query. Alert rules have up to 10,000 characters.
+pub const QUERY_BYTES_MAX: usize = 64 * KIB;
+/// Brackets in brackets of a query: what bounds the stack.
+pub const QUERY_DEPTH_MAX: usize = 64;
+/// Arithmetic signs in a query, which may all be one tree: bounds the stack as well.
+pub const QUERY_ARITHMETIC_MAX: usize = 128;
+/// Operators in a query's pipe.
+pub const QUERY_STAGES_MAX: usize = 64;
+/// Columns that a step of a query may make: as many as a table of the real service may have.
+pub const QUERY_COLUMNS_MAX: usize = 500;
+/// Rows of an answer, as in the real query API.
+pub const QUERY_ANSWER_ROWS_MAX: usize = 500_000;
+/// Bytes of an answer: the real query API stops at about 64 MB.
+pub const QUERY_ANSWER_BYTES_MAX: usize = 64 * MIB;
+/// How long `cefline query` waits for an answer.
+pub const QUERY_TIME: Duration = Duration::from_secs(120);
+
+const _: () = assert!(EMULATOR_BLOCK_ROWS <= u32::MAX as usize);
+const _: () = assert!(EMULATOR_DISCARD_BYTES_MAX > SERVICE_BODY_BYTES_MAX as u64);
+const _: () = assert!(QUERY_BYTES_MAX <= EMULATOR_BODY_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_LEAST <= FRAME_BYTES_DEFAULT);
 const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MOST);
 const _: () = assert!(FRAME_BYTES_MOST < 10usize.pow(OCTET_COUNT_DIGITS_MAX as u32));
@@ -219,5 +313,9 @@ const _: () = assert!(BODY_RAW_BYTES_DEFAULT < SERVICE_BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_LEAST <= BODY_RAW_BYTES_DEFAULT);
 const _: () = assert!(ROW_GROWTH * FRAME_BYTES_DEFAULT <= BODY_RAW_BYTES_DEFAULT);
 const _: () = assert!(FRAME_BYTES_MOST <= PARTIAL_BYTES_DEFAULT);
+const _: () = assert!(BODY_RAW_BYTES_MOST <= u32::MAX as usize);
+const _: () = assert!(BODY_BYTES_NEAR_LIMIT < SERVICE_BODY_BYTES_MAX);
+const _: () = assert!(1 << (REFUSALS_UNPROVEN_MAX / 8) > BODY_RAW_BYTES_MOST);
+const _: () = assert!(REQUESTS_IN_FLIGHT_DEFAULT <= REQUESTS_IN_FLIGHT_MOST);
 const _: () = assert!(PAGES_BYTES_LEAST / (PAGE_BYTES + PAGE_BYTES_SLACK) >= 8);
 const _: () = assert!(PAGES_BYTES_LEAST <= PAGES_BYTES_DEFAULT);

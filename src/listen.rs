@@ -225,18 +225,25 @@ impl Listening {
         self.shared.loads.iter().map(Load::connections).sum()
     }
 
+    /// True if a thread has ended although nobody stopped it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        !self.shared.is_stopping() && self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// A handle that stops it from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            shared: self.shared.clone(),
+            listeners: self.listeners.clone(),
+        }
+    }
+
     /// Stops accepting at once; shards read what has arrived, and wait for free pages no longer
     /// than `time`. Returns without waiting.
     pub fn stop(&self, time: Duration) {
-        let stop_at = self.shared.clock.mono().plus(time);
-        self.shared.stop_at.store(stop_at.0, Ordering::Release);
-        self.shared.is_stopping.store(true, Ordering::Release);
-        for listener in &self.listeners {
-            accept::interrupt(listener);
-        }
-        for wake in &self.shared.wakes {
-            wake.notify_one();
-        }
+        self.stopper().stop(time);
     }
 
     /// Waits for all threads. False if one of them panicked.
@@ -308,6 +315,28 @@ impl Listening {
                     self.shared.leave();
                 }
             }
+        }
+    }
+}
+
+/// Stops receiving from another thread.
+#[derive(Clone)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+    listeners: Vec<Arc<TcpListener>>,
+}
+
+impl Stopper {
+    /// As [`Listening::stop`].
+    pub fn stop(&self, time: Duration) {
+        let stop_at = self.shared.clock.mono().plus(time);
+        self.shared.stop_at.store(stop_at.0, Ordering::Release);
+        self.shared.is_stopping.store(true, Ordering::Release);
+        for listener in &self.listeners {
+            accept::interrupt(listener);
+        }
+        for wake in &self.shared.wakes {
+            wake.notify_one();
         }
     }
 }

@@ -17,6 +17,11 @@ struct Cefline {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(cli::run::RunArgs),
+    Demo(cli::demo::DemoArgs),
+    Emulate(cli::emulate::EmulateArgs),
+    Query(cli::query::QueryArgs),
+    Send(cli::send::SendArgs),
     Parse(cli::parse::ParseArgs),
     Check(cli::check::CheckArgs),
     Config(cli::config::ConfigArgs),
@@ -24,6 +29,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let ended = match Cefline::parse().command {
+        Command::Run(args) => cli::run::run(&args),
+        Command::Demo(args) => cli::demo::run(&args),
+        Command::Emulate(args) => cli::emulate::run(args),
+        Command::Query(args) => cli::query::run(args),
+        Command::Send(args) => cli::send::run(args),
         Command::Parse(args) => cli::parse::run(&args),
         Command::Check(args) => cli::check::run(&args),
         Command::Config(args) => cli::config::run(&args),

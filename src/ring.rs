@@ -97,9 +97,10 @@ impl Ring {
         self.full.pop()
     }
 
-    /// Waits until a page may be there, or the last shard has closed.
-    pub async fn ring(&self) {
-        self.full_rings.notified().await;
+    /// Waits until a page may be there, or a shard has closed. What happens after this call and
+    /// before the first poll is not missed: call it, look with [`Ring::take`], then wait.
+    pub fn ring(&self) -> impl Future<Output = ()> {
+        self.full_rings.notified()
     }
 
     /// Gives a page back after its rows were taken over.

@@ -49,6 +49,24 @@ impl Room {
 
     /// Appends `text` to `out`, as far as there is room; nothing once something did not fit.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, text: &[u8], style: Style) {
+        // nearly all texts are clean and fit
+        let clean = clean_len(text, style.semicolon != b';');
+        if clean == text.len() && clean <= self.bytes_left && !self.cut {
+            self.bytes_left = self.bytes_left.saturating_sub(clean);
+            out.extend_from_slice(text);
+        } else {
+            self.write_by_runs(out, text, style);
+        }
+    }
+
+    /// Appends text that holds only clean bytes, such as a key and its punctuation.
+    pub(super) fn write_clean(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+        if !self.cut {
+            self.push(out, text);
+        }
+    }
+
+    fn write_by_runs(&mut self, out: &mut Vec<u8>, text: &[u8], style: Style) {
         let mut rest = text;
         while !self.cut {
             let clean = clean_len(rest, style.semicolon != b';');
@@ -152,39 +170,44 @@ impl Room {
     }
 }
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
 /// Length of the run at the front that may be copied as it is: printable ASCII but for `"`, `\`
-/// and, if asked for, `;`. Eight bytes at a time; see "Bit Twiddling Hacks", "Determine if a word
-/// has a byte less than n": the lowest flagged byte is exact, the ones above it may not be.
+/// and, if asked for, `;`.
 fn clean_len(text: &[u8], semicolon: bool) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let equals = |word: u64, byte: u8| {
-        let word = word ^ ONES.wrapping_mul(u64::from(byte));
-        word.wrapping_sub(ONES) & !word
-    };
     let (words, tail) = text.as_chunks::<8>();
     let mut len = 0usize;
     for word in words {
-        let word = u64::from_le_bytes(*word);
-        let mut flags = (word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word)
-            | equals(word, b'"')
-            | equals(word, b'\\')
-            | word;
-        if semicolon {
-            flags |= equals(word, b';');
-        }
-        flags &= HIGH;
+        let flags = flags(u64::from_le_bytes(*word), semicolon);
         if flags != 0 {
             return len.saturating_add(flags.trailing_zeros() as usize / 8);
         }
         len = len.saturating_add(8);
     }
-    let clean = |byte: &&u8| {
-        matches!(byte, 0x20..=0x7f)
-            && !matches!(byte, b'"' | b'\\')
-            && !(semicolon && **byte == b';')
+    let mut last = [b' '; 8];
+    for (place, byte) in last.iter_mut().zip(tail) {
+        *place = *byte;
+    }
+    let flags = flags(u64::from_le_bytes(last), semicolon);
+    let clean = flags.trailing_zeros() as usize / 8;
+    len.saturating_add(clean.min(tail.len()))
+}
+
+/// The high bit of each byte of the word that must not be copied as it is. See "Bit Twiddling
+/// Hacks", "Determine if a word has a byte less than n": the lowest flag is exact, those above it
+/// may be wrong.
+fn flags(word: u64, semicolon: bool) -> u64 {
+    let equals = |byte: u8| {
+        let word = word ^ ONES.wrapping_mul(u64::from(byte));
+        word.wrapping_sub(ONES) & !word
     };
-    len.saturating_add(tail.iter().take_while(clean).count())
+    let control = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word;
+    let mut flags = control | equals(b'"') | equals(b'\\') | word;
+    if semicolon {
+        flags |= equals(b';');
+    }
+    flags & HIGH
 }
 
 #[cfg(test)]

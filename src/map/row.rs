@@ -69,6 +69,11 @@ impl<'o> Row<'o> {
             return;
         }
         self.out.extend_from_slice(lead);
+        self.string(text, escapes);
+    }
+
+    /// The inside of a string, and the quote that closes it.
+    fn string(&mut self, text: &[u8], escapes: Escapes) {
         let mut room = Room::new(self.column_bytes_max);
         room.write(self.out, text, Style::plain(escapes));
         self.notes.take(room);
@@ -95,18 +100,19 @@ impl<'o> Row<'o> {
     ) -> bool {
         match slot.kind {
             Kind::Text => {
-                self.text(&slot.lead, text, Escapes::Value);
+                slot.lead.append(self.out);
+                self.string(text, Escapes::Value);
                 true
             }
             Kind::Int => self.whole(
                 slot,
-                value::read_long(text).filter(|n| i32::try_from(*n).is_ok()),
+                value::read_long(text).filter(|number| i32::try_from(*number).is_ok()),
             ),
             Kind::Long => self.whole(slot, value::read_long(text)),
             Kind::Real => {
                 let number = value::read_real(text);
                 if let Some(number) = number {
-                    self.out.extend_from_slice(&slot.lead);
+                    slot.lead.append(self.out);
                     value::write_real(self.out, number);
                 }
                 number.is_some()
@@ -117,7 +123,7 @@ impl<'o> Row<'o> {
 
     fn whole(&mut self, slot: &Slot, number: Option<i64>) -> bool {
         if let Some(number) = number {
-            self.out.extend_from_slice(&slot.lead);
+            slot.lead.append(self.out);
             value::write_long(self.out, number);
         }
         number.is_some()
@@ -125,7 +131,7 @@ impl<'o> Row<'o> {
 
     fn time(&mut self, slot: &Slot, wall: Wall) -> bool {
         let start = self.out.len();
-        self.out.extend_from_slice(&slot.lead);
+        slot.lead.append(self.out);
         let written = value::write_time(self.out, wall);
         if written {
             self.out.push(b'"');
@@ -157,17 +163,17 @@ pub(super) struct Additional<'r, 'o> {
 }
 
 impl Additional<'_, '_> {
-    /// One more pair, with `guard` in front of its key. Once the column is full nothing more goes
+    /// One more pair, with `guard` in front of its key, which holds only key characters. Once the
+    /// column is full nothing more goes
     /// in, and the column counts as cut.
     pub(super) fn pair(&mut self, guard: &[u8], key: &[u8], value: &[u8]) {
         if self.room.cut {
             return;
         }
-        let plain = Style::plain(Escapes::None);
         let separator = if self.is_first { &b""[..] } else { b";" };
         self.is_first = false;
         for part in [separator, guard, key, b"="] {
-            self.room.write(self.row.out, part, plain);
+            self.room.write_clean(self.row.out, part);
         }
         let style = Style {
             escapes: Escapes::Value,

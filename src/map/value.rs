@@ -13,7 +13,28 @@ use std::io::Write;
 
 /// A whole number of 64 bits.
 pub(super) fn read_long(text: &[u8]) -> Option<i64> {
-    std::str::from_utf8(text).ok()?.trim().parse().ok()
+    let text = text.trim_ascii();
+    let (digits, negative) = match text {
+        [b'-', digits @ ..] => (digits, true),
+        [b'+', digits @ ..] | digits => (digits, false),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number = 0i64;
+    for byte in digits {
+        let digit = i64::from(byte.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        // counted downwards, where there is one number more
+        number = number.checked_mul(10)?.checked_sub(digit)?;
+    }
+    if negative {
+        Some(number)
+    } else {
+        number.checked_neg()
+    }
 }
 
 /// A finite number.
@@ -24,8 +45,22 @@ pub(super) fn read_real(text: &[u8]) -> Option<f64> {
 
 /// Writes a whole number.
 pub(super) fn write_long(out: &mut Vec<u8>, number: i64) {
-    // a vector takes whatever is written to it
-    let _ = write!(out, "{number}");
+    // 19 digits and a sign
+    let mut text = [0u8; 20];
+    let mut start = text.len();
+    let mut rest = number.unsigned_abs();
+    for place in text.iter_mut().rev() {
+        *place = b'0' | u8::try_from(rest % 10).unwrap_or(0);
+        start = start.saturating_sub(1);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(text.get(start..).unwrap_or_default());
 }
 
 /// Writes a number so that it reads back as the same, in at most 24 bytes: very large and very small
@@ -123,10 +158,40 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_are_written_as_they_are_read() {
+        for number in [
+            0,
+            7,
+            -7,
+            10,
+            99,
+            100,
+            i64::MAX,
+            i64::MIN,
+            i64::from(i32::MIN),
+        ] {
+            let mut out = Vec::new();
+            write_long(&mut out, number);
+            assert_eq!(String::from_utf8(out.clone()).unwrap(), number.to_string());
+            assert_eq!(read_long(&out), Some(number));
+        }
+    }
+
+    #[test]
     fn numbers_that_do_not_fit_are_none() {
-        assert_eq!(read_long(b"9223372036854775807"), Some(i64::MAX));
+        for (text, number) in [
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+            (" +007 ", 7),
+            ("-0", 0),
+        ] {
+            assert_eq!(read_long(text.as_bytes()), Some(number));
+        }
         for text in [
             &b"9223372036854775808"[..],
+            b"-9223372036854775809",
+            b"-",
+            b"+-1",
             b"",
             b"0x10",
             b"1.0",

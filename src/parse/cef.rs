@@ -261,14 +261,11 @@ fn pair(extension: &[u8], key: Span, start: usize, end: usize) -> Pair {
 
 /// Where the run of key characters before `equals` begins, not before `floor`.
 fn key_before(text: &[u8], floor: usize, equals: usize) -> usize {
-    let run = text
-        .get(floor..equals)
+    text.get(floor..equals)
         .unwrap_or_default()
         .iter()
-        .rev()
-        .take_while(|byte| KEY_BYTES.get(usize::from(**byte)) == Some(&true))
-        .count();
-    equals.saturating_sub(run)
+        .rposition(|byte| KEY_BYTES.get(usize::from(*byte)) != Some(&true))
+        .map_or(floor, |other| floor.saturating_add(other).saturating_add(1))
 }
 
 /// A run of key characters is a key if it begins like one.

@@ -238,9 +238,9 @@ fn two_digits(text: &[u8]) -> Option<(i8, &[u8])> {
     (digits.len() <= 2).then_some((value, rest))
 }
 
-/// English and French, by what tells them apart.
+/// English in full or by three letters, French in full or as abbreviated there.
 fn read_month(word: &[u8]) -> Option<i8> {
-    const NAMES: [(&str, i8); 33] = [
+    const LONG: [(&str, i8); 33] = [
         ("january", 1),
         ("february", 2),
         ("march", 3),
@@ -276,22 +276,29 @@ fn read_month(word: &[u8]) -> Option<i8> {
         ("déc", 12),
     ];
     let word = word.strip_suffix(b".").unwrap_or(word);
-    let english = |name: &str| {
-        word.len() == 3
-            && name
-                .as_bytes()
-                .get(..3)
-                .is_some_and(|short| word.eq_ignore_ascii_case(short))
-    };
-    NAMES
-        .iter()
-        .take(12)
-        .find(|(name, _)| english(name))
-        .or_else(|| {
-            NAMES
-                .iter()
-                .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))
-        })
+    // what nearly every header holds, without a search
+    if let [a, b, c] = word {
+        let month = match &[a | 0x20, b | 0x20, c | 0x20] {
+            b"jan" => 1,
+            b"feb" => 2,
+            b"mar" => 3,
+            b"apr" => 4,
+            b"may" => 5,
+            b"jun" => 6,
+            b"jul" => 7,
+            b"aug" => 8,
+            b"sep" => 9,
+            b"oct" => 10,
+            b"nov" => 11,
+            b"dec" => 12,
+            _ => 0,
+        };
+        if month > 0 && word.iter().all(u8::is_ascii_alphabetic) {
+            return Some(month);
+        }
+    }
+    LONG.iter()
+        .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))
         .map(|(_, month)| *month)
 }
 

@@ -1,0 +1,287 @@
+//! One valid token for all uploaders.
+//!
+//! A token is obtained when the first request needs one and renewed early, while the old one is
+//! still used, so that a login endpoint that is down stops nothing until the token really ends.
+//! At most one request for a token is under way at any time, whichever thread began it; the others
+//! wait for its result. After a failure nobody asks again before the pause is over.
+//!
+//! ```text
+//! none --permit--> obtain -----------> valid --less than 5 min left--> valid, renewed behind
+//!   ^                 | failed          |
+//!   +-- pause <-------+      401 once in 30 s: forget
+//! ```
+//!
+//! The secret is read from its file for each request, so that a new one needs no restart, and is
+//! wiped from memory after it. Neither it nor a token is ever in a message, a log line or the
+//! output of `Debug`.
+
+pub mod answer;
+mod client_secret;
+
+pub use answer::Refusal;
+
+use crate::clock::{Clock, Mono};
+use crate::config::Identity;
+use crate::limits::{ALARM_PAUSE, TOKEN_LEFT_MIN, TOKEN_RENEW_PAUSE};
+use crate::log::Limited;
+use crate::metrics::{Counter, Counters};
+use crate::retry;
+use answer::Grant;
+use reqwest::header::HeaderValue;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Leave to send: the value of the `Authorization` header.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    /// `Bearer` and the token; marked as sensitive, so that `Debug` does not show it.
+    pub header: HeaderValue,
+    /// Which token it holds.
+    generation: u64,
+}
+
+/// No token, and when the next try is allowed.
+#[derive(Debug, Clone)]
+pub struct Denied {
+    /// Why.
+    pub refusal: Arc<Refusal>,
+    /// Not before.
+    pub retry_at: Mono,
+}
+
+/// What the token is like now, for `/readyz` and the progress display.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// None was needed yet, or one is being obtained.
+    None,
+    /// Valid for so long; with why its renewal fails, if it does.
+    Valid(Duration, Option<Arc<Refusal>>),
+    /// There is none, and the last try failed.
+    Failing(Arc<Refusal>),
+}
+
+/// The token of one identity, shared by all uploaders.
+pub struct Auth {
+    identity: Identity,
+    /// Keeps no connection: several runtimes use it.
+    client: reqwest::Client,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Held while a token is requested.
+    flight: Arc<tokio::sync::Mutex<()>>,
+    alarm: Limited,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    token: Option<Token>,
+    /// Tokens obtained so far.
+    generation: u64,
+    /// Failed tries since the last success.
+    failures: u32,
+    /// Not before, after a failure.
+    next_try: Mono,
+    /// The last failure; nothing after a success.
+    refusal: Option<Arc<Refusal>>,
+    /// When a token was last forgotten because the service refused it.
+    forgotten_at: Option<Mono>,
+}
+
+#[derive(Debug)]
+struct Token {
+    header: HeaderValue,
+    expires_at: Mono,
+    renew_at: Mono,
+}
+
+/// What a look at the state says.
+enum Look {
+    Valid(Permit),
+    /// Valid, and to be renewed.
+    Aging(Permit),
+    Paused(Denied),
+    Missing,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    /// `client` must keep no idle connections, see [`crate::client::client`].
+    #[must_use]
+    pub fn new(identity: Identity, client: reqwest::Client, clock: Clock) -> Self {
+        Auth {
+            identity,
+            client,
+            clock,
+            state: Mutex::default(),
+            flight: Arc::default(),
+            alarm: Limited::new(ALARM_PAUSE),
+        }
+    }
+
+    /// The token in hand, or a new one if there is none. `counters` are the calling thread's.
+    ///
+    /// # Errors
+    /// There is no token and none can be had now.
+    pub async fn permit(self: &Arc<Self>, counters: &Arc<Counters>) -> Result<Permit, Denied> {
+        match self.look() {
+            Look::Valid(permit) => return Ok(permit),
+            Look::Aging(permit) => {
+                self.renew_behind(counters);
+                return Ok(permit);
+            }
+            Look::Paused(denied) => return Err(denied),
+            Look::Missing => {}
+        }
+        let _turn = self.flight.lock().await;
+        // whoever had the turn before may have done it
+        match self.look() {
+            Look::Valid(permit) | Look::Aging(permit) => Ok(permit),
+            Look::Paused(denied) => Err(denied),
+            Look::Missing => self.obtain(counters).await,
+        }
+    }
+
+    /// The service did not accept this permit. True if a further try has, or will get, another
+    /// token; false if this one is so new that the fault must lie elsewhere.
+    pub fn refused(&self, permit: &Permit) -> bool {
+        let now = self.clock.mono();
+        let mut state = self.state();
+        if state.generation != permit.generation || state.token.is_none() {
+            return true;
+        }
+        if state
+            .forgotten_at
+            .is_some_and(|at| now.since(at) < TOKEN_RENEW_PAUSE)
+        {
+            return false;
+        }
+        state.forgotten_at = Some(now);
+        state.token = None;
+        true
+    }
+
+    /// What the token is like now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let now = self.clock.mono();
+        let state = self.state();
+        match (&state.token, &state.refusal) {
+            (Some(token), refusal) if now < token.expires_at => {
+                Standing::Valid(token.expires_at.since(now), refusal.clone())
+            }
+            (_, Some(refusal)) => Standing::Failing(Arc::clone(refusal)),
+            (_, None) => Standing::None,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self) -> Look {
+        let now = self.clock.mono();
+        let state = self.state();
+        let may_try = now >= state.next_try;
+        match (&state.token, &state.refusal) {
+            (Some(token), _) if now < token.expires_at => {
+                let permit = Permit {
+                    header: token.header.clone(),
+                    generation: state.generation,
+                };
+                if now >= token.renew_at && may_try {
+                    Look::Aging(permit)
+                } else {
+                    Look::Valid(permit)
+                }
+            }
+            (_, Some(refusal)) if !may_try => Look::Paused(Denied {
+                refusal: Arc::clone(refusal),
+                retry_at: state.next_try,
+            }),
+            _ => Look::Missing,
+        }
+    }
+
+    /// Renews on the calling thread's runtime, unless somebody does so already.
+    fn renew_behind(self: &Arc<Self>, counters: &Arc<Counters>) {
+        if let Ok(turn) = Arc::clone(&self.flight).try_lock_owned() {
+            let (auth, counters) = (Arc::clone(self), Arc::clone(counters));
+            tokio::spawn(async move {
+                let _turn = turn;
+                // the result is in the state
+                let _ = auth.obtain(&counters).await;
+            });
+        }
+    }
+
+    /// One try. The caller holds `flight`.
+    async fn obtain(&self, counters: &Counters) -> Result<Permit, Denied> {
+        // before the request: a token must not seem to live longer than it does
+        let asked_at = self.clock.mono();
+        let granted = match &self.identity {
+            Identity::ClientSecret(identity) => client_secret::grant(identity, &self.client).await,
+        };
+        match granted {
+            Ok(grant) => Ok(self.keep(&grant, asked_at, counters)),
+            Err(refusal) => Err(self.pause(refusal, counters)),
+        }
+    }
+
+    fn keep(&self, grant: &Grant, asked_at: Mono, counters: &Counters) -> Permit {
+        counters.add(Counter::TokensObtained, 1);
+        let mut state = self.state();
+        if state.refusal.take().is_some() {
+            tracing::info!("a token was obtained again");
+        }
+        tracing::debug!(life_s = grant.life.as_secs(), "a token was obtained");
+        let left_min = TOKEN_LEFT_MIN.min(grant.life / 2);
+        let age_max = (grant.life - left_min).min(grant.renew_in.unwrap_or(Duration::MAX));
+        state.failures = 0;
+        state.generation += 1;
+        state.token = Some(Token {
+            header: grant.header.clone(),
+            expires_at: asked_at.plus(grant.life),
+            renew_at: asked_at.plus(age_max),
+        });
+        Permit {
+            header: grant.header.clone(),
+            generation: state.generation,
+        }
+    }
+
+    fn pause(&self, refusal: Refusal, counters: &Counters) -> Denied {
+        counters.add(Counter::TokensFailed, 1);
+        let now = self.clock.mono();
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        let is_valid = state
+            .token
+            .as_ref()
+            .is_some_and(|token| now < token.expires_at);
+        let pause = if is_valid {
+            TOKEN_RENEW_PAUSE
+        } else {
+            retry::backoff(state.failures, fastrand::f64())
+        };
+        state.next_try = now.plus(pause.max(refusal.retry_after().unwrap_or_default()));
+        let refusal = Arc::new(refusal);
+        state.refusal = Some(Arc::clone(&refusal));
+        if let Some(withheld) = self.alarm.allow(now) {
+            tracing::error!(%refusal, failures = state.failures, is_valid, withheld, "no token");
+        }
+        Denied {
+            refusal,
+            retry_at: state.next_try,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

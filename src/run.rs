@@ -1,0 +1,453 @@
+//! The running program: the only place that knows all stages. Starts them in the order in which
+//! nothing can be lost, watches over them, and stops them in the order of the flow.
+
+use crate::cli::Failure;
+use crate::clock::{Clock, Mono};
+use crate::config::{Config, Machine};
+use crate::listen::{self, Listening};
+use crate::metrics::expose::{self, Gauges};
+use crate::metrics::{Counter, Counters, Latency, Snapshot, Stage};
+use crate::ring::Ring;
+use crate::upload::rules::Standing;
+use crate::upload::{self, Stop, Uploader};
+use crate::watch::{self, Watched};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::watch as signal;
+
+/// Descriptors that the program needs besides those of its connections.
+const DESCRIPTORS_OWN: u64 = 256;
+
+/// A running forwarder.
+pub struct Forwarder {
+    view: Arc<View>,
+    listening: Listening,
+    uploaders: Vec<JoinHandle<Result<(), Failure>>>,
+    stop: signal::Sender<Stop>,
+}
+
+/// What can be seen of a running forwarder from any thread.
+pub struct View {
+    clock: Clock,
+    started_at: Mono,
+    ring: Arc<Ring>,
+    /// Uploaders first: against the flow, as [`Snapshot::of`] asks for.
+    counters: Vec<Arc<Counters>>,
+    latencies: Vec<Arc<Latency>>,
+    shared: upload::Shared,
+    addresses: Vec<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
+    /// A thread has ended that should not have.
+    is_broken: AtomicBool,
+    is_stopping: AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Everything that was counted.
+    pub snapshot: Snapshot,
+    /// A thread ended by a fault of the program.
+    pub is_broken: bool,
+}
+
+impl Forwarder {
+    /// Binds, starts all threads, and returns once frames are taken.
+    ///
+    /// # Errors
+    /// Why it could not begin: with exit code 2 if the configuration and the machine do not go
+    /// together (a port in use, no io_uring), else 1.
+    pub fn start(config: Config, machine: &Machine, clock: Clock) -> Result<Forwarder, Failure> {
+        raise_descriptors(config.listen.connections_max);
+        let watcher = config.metrics.listen.map(bind_metrics).transpose()?;
+        let ring = Arc::new(Ring::new(
+            config.runtime.pages_bytes_max,
+            config.runtime.ingest_cores,
+        ));
+        let ingest = make_counters(listen::counters_count(&config));
+        let upload = make_counters(config.runtime.upload_cores);
+        let latencies = upload
+            .iter()
+            .map(|_| Latency::new().map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Failure::running)?;
+        let (stop, stopped) = signal::channel(Stop::Run);
+        let config = Arc::new(config);
+        let shared = upload::Shared::new(config.clone(), ring.clone(), clock, stopped)?;
+        let uploaders = upload
+            .iter()
+            .zip(&latencies)
+            .map(|(counters, latency)| Uploader::new(&shared, counters.clone(), latency.clone()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let listening = listen::start(&config, &machine.cores, clock, &ring, &ingest)
+            .map_err(Failure::usage)?;
+        let view = Arc::new(View {
+            clock,
+            started_at: clock.mono(),
+            ring,
+            counters: upload.into_iter().chain(ingest).collect(),
+            latencies,
+            shared,
+            addresses: listening.addresses().to_vec(),
+            metrics_address: watcher
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok()),
+            is_broken: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+        });
+        if let Some(listener) = watcher {
+            start_watcher(listener, view.clone());
+        }
+        let uploaders = start_uploaders(uploaders, &config, machine)?;
+        Ok(Forwarder {
+            view,
+            listening,
+            uploaders,
+            stop,
+        })
+    }
+
+    /// What can be seen of it from any thread.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.clone()
+    }
+
+    /// Looks after the threads. False if one has ended that should not have: the program must stop.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let has_ended =
+            self.listening.has_ended() || self.uploaders.iter().any(JoinHandle::is_finished);
+        if has_ended {
+            self.view.is_broken.store(true, Ordering::Release);
+        }
+        !has_ended
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.listening.connections()
+    }
+
+    /// Stops accepting, reads what has arrived, and goes on uploading for no longer than `time`.
+    /// Returns at once; called again, it sets a new end.
+    pub fn stop(&self, time: Duration) {
+        self.view.is_stopping.store(true, Ordering::Release);
+        self.listening.stop(time);
+        let deadline = self.view.clock.mono().plus(time);
+        self.stop.send_replace(if time.is_zero() {
+            Stop::Now
+        } else {
+            Stop::Drain { deadline }
+        });
+    }
+
+    /// A handle that stops it from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            listening: self.listening.stopper(),
+            stop: self.stop.clone(),
+            clock: self.view.clock,
+        }
+    }
+
+    /// Waits until it has stopped; [`Forwarder::stop`] must have been called.
+    pub fn join(self) -> Report {
+        let Forwarder {
+            view,
+            listening,
+            uploaders,
+            stop,
+        } = self;
+        let mut is_broken = view.is_broken.load(Ordering::Acquire) || !listening.join();
+        for uploader in uploaders {
+            match uploader.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => {
+                    tracing::error!(%failure, "an uploader has failed");
+                    is_broken = true;
+                }
+                Err(_) => is_broken = true,
+            }
+        }
+        drop(stop);
+        Report {
+            snapshot: view.snapshot(),
+            is_broken,
+        }
+    }
+}
+
+/// Stops a forwarder from another thread.
+#[derive(Clone)]
+pub struct Stopper {
+    listening: listen::Stopper,
+    stop: signal::Sender<Stop>,
+    clock: Clock,
+}
+
+impl Stopper {
+    /// As [`Forwarder::stop`].
+    pub fn stop(&self, time: Duration) {
+        self.listening.stop(time);
+        let deadline = self.clock.mono().plus(time);
+        self.stop.send_replace(if time.is_zero() {
+            Stop::Now
+        } else {
+            Stop::Drain { deadline }
+        });
+    }
+}
+
+fn make_counters(count: usize) -> Vec<Arc<Counters>> {
+    (0..count).map(|_| Arc::default()).collect()
+}
+
+/// As many descriptors as the hard limit allows, with a word if that is fewer than connections.
+fn raise_descriptors(connections_max: usize) {
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    let allowed = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => return,
+    };
+    if allowed < connections_max as u64 + DESCRIPTORS_OWN {
+        tracing::warn!(
+            allowed,
+            connections_max,
+            "fewer descriptors than listen.connections_max may need; raise LimitNOFILE"
+        );
+    }
+}
+
+fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        Failure::usage(format!(
+            "metrics.listen = \"{address}\": cannot listen there: {error}; choose another port or \
+             \"off\""
+        ))
+    })
+}
+
+fn start_watcher(listener: TcpListener, view: Arc<View>) {
+    let watch = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build();
+        match runtime {
+            Ok(runtime) => {
+                if let Err(error) = runtime.block_on(watch::serve(listener, view)) {
+                    tracing::error!(%error, "the metrics server has ended");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the metrics server cannot start"),
+        }
+    };
+    // never joined: it serves until the process ends
+    if let Err(error) = thread::Builder::new().name("watch".into()).spawn(watch) {
+        tracing::error!(%error, "the metrics server cannot start");
+    }
+}
+
+fn start_uploaders(
+    uploaders: Vec<Uploader>,
+    config: &Config,
+    machine: &Machine,
+) -> Result<Vec<JoinHandle<Result<(), Failure>>>, Failure> {
+    let cores = machine.cores.iter().skip(config.runtime.ingest_cores);
+    let mut cores = cores.filter(|_| config.runtime.pin).copied();
+    uploaders
+        .into_iter()
+        .enumerate()
+        .map(|(index, uploader)| {
+            let core = cores.next();
+            thread::Builder::new()
+                .name(format!("upload-{index}"))
+                .spawn(move || {
+                    if let Some(core) = core {
+                        pin_to(core);
+                    }
+                    upload::run_thread(uploader)
+                })
+                .map_err(|error| Failure::running(format!("an uploader cannot start: {error}")))
+        })
+        .collect()
+}
+
+fn pin_to(core: usize) {
+    let mut set = CpuSet::new();
+    let pinned = set
+        .set(core)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        tracing::warn!(core, %error, "an uploader could not be pinned; it goes on unpinned");
+    }
+}
+
+impl View {
+    /// All counters, as one.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self.counters.iter().map(|counters| &**counters))
+    }
+
+    /// The latencies of all uploaders.
+    pub fn latencies(&self) -> impl Iterator<Item = &Latency> + Clone {
+        self.latencies.iter().map(|latency| &**latency)
+    }
+
+    /// Addresses that take frames, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Address of the metrics server, if there is one.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    fn gauges(&self, snapshot: &Snapshot) -> Gauges {
+        let now = self.clock.mono();
+        let standings = self.shared.rules.standings();
+        let open = standings
+            .iter()
+            .filter(|standing| **standing == Standing::Open)
+            .count();
+        let closed_connections: u64 = [
+            Counter::ConnectionsClosedByPeer,
+            Counter::ConnectionsClosedByReset,
+            Counter::ConnectionsClosedByFraming,
+            Counter::ConnectionsClosedByStall,
+            Counter::ConnectionsClosedByBudget,
+            Counter::ConnectionsClosedByStop,
+        ]
+        .iter()
+        .map(|counter| snapshot.value(*counter))
+        .sum();
+        let accepted = snapshot.value(Counter::ConnectionsAccepted);
+        Gauges {
+            uptime: now.since(self.started_at),
+            connections_open: usize::try_from(accepted.saturating_sub(closed_connections))
+                .unwrap_or(usize::MAX),
+            pages_waiting: self.ring.pages_waiting(),
+            pages_total: self.ring.pages_count(),
+            rules_open: open,
+            rules_closed: standings.len() - open,
+            accepted_ago: self
+                .shared
+                .state
+                .report()
+                .last_success
+                .map(|at| now.since(at)),
+        }
+    }
+}
+
+impl Watched for View {
+    fn metrics(&self) -> String {
+        let snapshot = self.snapshot();
+        expose::page(&snapshot, self.latencies(), &self.gauges(&snapshot))
+    }
+
+    fn health(&self) -> Result<String, String> {
+        if self.is_broken.load(Ordering::Acquire) {
+            Err("a thread has ended by a fault".into())
+        } else {
+            Ok("ok".into())
+        }
+    }
+
+    fn readiness(&self) -> Result<String, String> {
+        self.health()?;
+        if self.is_stopping.load(Ordering::Acquire) {
+            return Err("stopping".into());
+        }
+        let snapshot = self.snapshot();
+        let gauges = self.gauges(&snapshot);
+        let mut remarks = Vec::new();
+        if gauges.rules_open == 0 {
+            remarks.push("no rule takes rows".to_owned());
+        }
+        let report = self.shared.state.report();
+        if let (Some(since), Some((_, what))) = (report.failing_since, report.last_failure) {
+            let seconds = self.clock.mono().since(since).as_secs();
+            remarks.push(format!(
+                "the service has not accepted for {seconds} s: {what}"
+            ));
+        }
+        if self.ring.pages_waiting() >= self.ring.pages_count() {
+            return Err("all pages are in use: senders wait".into());
+        }
+        Ok(if remarks.is_empty() {
+            "ready".into()
+        } else {
+            format!("ready, degraded: {}", remarks.join("; "))
+        })
+    }
+}
+
+impl Report {
+    /// Rows and frames that were received and are neither uploaded nor answered for by the
+    /// configuration or the service.
+    #[must_use]
+    pub fn unsent(&self) -> u64 {
+        self.snapshot.held()
+            + self.snapshot.value(Counter::RowsLostUnsent)
+            + self.snapshot.value(Counter::FramesLostStop)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = &self.snapshot;
+        writeln!(
+            f,
+            "received {} frames = uploaded {} rows + held {} + lost {}",
+            snapshot.value(Counter::FramesReceived),
+            snapshot.value(Counter::RowsUploaded),
+            snapshot.held(),
+            snapshot.frames_lost() + snapshot.rows_lost(),
+        )?;
+        for stage in Stage::ALL {
+            let rows = snapshot.held_in(stage);
+            if rows > 0 {
+                writeln!(f, "  held in {}: {rows}", stage.name())?;
+            }
+        }
+        for counter in Counter::ALL {
+            let lost = matches!(counter.name(), "frames_lost_total" | "rows_lost_total");
+            let count = snapshot.value(*counter);
+            if let (true, 1.., Some((_, reason))) = (lost, count, counter.label()) {
+                writeln!(f, "  lost, {reason}: {count}")?;
+            }
+        }
+        let twice = snapshot.value(Counter::RowsMaybeTwice);
+        if twice > 0 {
+            writeln!(
+                f,
+                "  perhaps twice in the table, an answer was lost: {twice}"
+            )?;
+        }
+        let imbalance = snapshot.imbalance();
+        if imbalance != 0 {
+            writeln!(
+                f,
+                "  unaccounted for: {imbalance}; this is a fault of cefline"
+            )?;
+        }
+        Ok(())
+    }
+}

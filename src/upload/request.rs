@@ -1,0 +1,152 @@
+//! One request: a payload to a rule, and what came back.
+
+use super::rules::RuleIndex;
+use crate::client::{Answer, cause_of};
+use crate::compress::Payload;
+use crate::config::Sentinel;
+use crate::limits::BODY_PIECE_BYTES;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The only stable version of the API.
+const API_VERSION: &str = "2023-01-01";
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+
+/// How one request ended.
+#[derive(Debug)]
+pub enum Reply {
+    /// With an answer.
+    Answer(Answer),
+    /// Without one.
+    Silence(Silence),
+}
+
+/// A request that ended without an answer.
+#[derive(Debug, Clone)]
+pub struct Silence {
+    /// At which point.
+    pub reason: SilenceReason,
+    /// The whole body went to the connection: only then may the service hold the rows.
+    pub is_sent_whole: bool,
+    /// In the words of the parts below.
+    pub cause: String,
+}
+
+/// At which point a request ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SilenceReason {
+    /// Before anything was sent: no address, no connection, no TLS.
+    Connect,
+    /// The connection ended.
+    Reset,
+    /// The time was up.
+    Timeout,
+}
+
+/// Sends payloads to the rules of one destination.
+#[derive(Debug)]
+pub struct Requester {
+    client: reqwest::Client,
+    /// One for each rule, in the order of the configuration.
+    urls: Vec<String>,
+    time_max: Duration,
+}
+
+impl Requester {
+    /// For the rules in `config`, by a client of the calling thread's.
+    #[must_use]
+    pub fn new(client: reqwest::Client, config: &Sentinel) -> Self {
+        let url = |rule: &str| {
+            let (endpoint, stream) = (config.endpoint.as_str(), config.stream.as_str());
+            format!(
+                "{endpoint}/dataCollectionRules/{rule}/streams/{stream}?api-version={API_VERSION}"
+            )
+        };
+        Requester {
+            client,
+            urls: config.rules.iter().map(|rule| url(rule.as_str())).collect(),
+            time_max: config.request_time_max,
+        }
+    }
+
+    /// One try. Cancelling it (dropping the future) closes the connection.
+    pub async fn send(
+        &self,
+        rule: RuleIndex,
+        payload: &Payload,
+        authorization: HeaderValue,
+    ) -> Reply {
+        let is_sent_whole = Arc::new(AtomicBool::new(false));
+        let silence = |reason, cause| {
+            Reply::Silence(Silence {
+                reason,
+                is_sent_whole: is_sent_whole.load(Ordering::Relaxed),
+                cause,
+            })
+        };
+        let request = self
+            .client
+            .post(self.urls.get(rule.index()).map_or("", String::as_str))
+            .header(AUTHORIZATION, authorization)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+            .header(CLIENT_REQUEST_ID, payload.id.to_string())
+            .body(reqwest::Body::wrap(Pieces {
+                rest: payload.body.clone(),
+                is_sent_whole: Arc::clone(&is_sent_whole),
+            }));
+        match tokio::time::timeout(self.time_max, request.send()).await {
+            // from here on the status decides, whatever becomes of the answer's body
+            Ok(Ok(response)) => Reply::Answer(Answer::read(response).await),
+            Ok(Err(error)) if error.is_connect() => {
+                silence(SilenceReason::Connect, cause_of(&error))
+            }
+            Ok(Err(error)) => silence(SilenceReason::Reset, cause_of(&error)),
+            Err(_) => {
+                let cause = format!("no answer within {} s", self.time_max.as_secs_f32());
+                silence(SilenceReason::Timeout, cause)
+            }
+        }
+    }
+}
+
+/// A body that notes when its last piece was taken.
+struct Pieces {
+    rest: Bytes,
+    is_sent_whole: Arc<AtomicBool>,
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece_bytes = self.rest.len().min(BODY_PIECE_BYTES);
+        if piece_bytes == 0 {
+            return Poll::Ready(None);
+        }
+        let piece = self.rest.split_to(piece_bytes);
+        if self.rest.is_empty() {
+            self.is_sent_whole.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}

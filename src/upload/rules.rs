@@ -1,0 +1,444 @@
+//! The data collection rules of the destination, and whose turn it is.
+//!
+//! Limits of the service hold for each rule, so payloads are spread over all of them: the least
+//! recently used that is open goes next. All uploaders share one list.
+//!
+//! ```text
+//!           429                          403, 404, wrong configuration, suspicion
+//! open ------------> paused     open --------------------------------------------> held
+//!   ^                  |          ^                                                 |
+//!   +---- time up -----+          +---- accepted ---- one request as a probe <------+
+//! ```
+//!
+//! A held rule lets one request through when its pause ends; each refusal doubles the pause. What
+//! waits for a rule waits as long as it takes: data is held, never dropped.
+//!
+//! *Suspicion*: so many bodies and parts were refused (400) in a row, without one row accepted,
+//! that the rule's configuration seems at fault. A payload that was not refused before may go
+//! there at once, since its acceptance would clear the rule; the refused ones wait.
+
+use crate::clock::Mono;
+use crate::limits::{HOLD_FIRST, HOLD_MOST, REFUSALS_UNPROVEN_MAX};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// A place in the list of rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleIndex(usize);
+
+impl RuleIndex {
+    /// The place in `sentinel.rules`.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// Why a rule cannot be used until somebody acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldReason {
+    /// 403.
+    Forbidden,
+    /// 404.
+    NotFound,
+    /// An answer that speaks of the request or the rule, not of a row.
+    Misconfigured,
+    /// It refuses everything, for a reason that we do not know.
+    Suspected,
+}
+
+impl HoldReason {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            HoldReason::Forbidden => {
+                "give the application the role Monitoring Metrics Publisher on the data collection \
+                 rule; that takes up to 30 minutes to act"
+            }
+            HoldReason::NotFound => {
+                "check sentinel.endpoint and the rule's immutable id in sentinel.rules"
+            }
+            HoldReason::Misconfigured => {
+                "check sentinel.stream, sentinel.endpoint and the stream's declaration in the rule"
+            }
+            HoldReason::Suspected => {
+                "the rule refuses every row; check its stream's columns and the service's message"
+            }
+        }
+    }
+}
+
+/// Whether a rule can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It can.
+    Open,
+    /// Not before then; the service asked for the pause.
+    Paused(Mono),
+    /// Somebody must act; tried again then.
+    Held(HoldReason, Mono),
+}
+
+/// Who asks for a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// A payload that no rule has refused.
+    Fresh,
+    /// A part of one that this rule has refused: only there can it be proved bad.
+    Refused(RuleIndex),
+}
+
+/// The answer to whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Send to this one.
+    Use(RuleIndex),
+    /// None can be used before then, unless something changes: see [`Rules::changed`].
+    Wait(Mono),
+}
+
+/// The list, shared by all uploaders.
+#[derive(Debug)]
+pub struct Rules {
+    rules: Mutex<List>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct List {
+    rules: Vec<Rule>,
+    /// Turns given so far.
+    turns: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    standing: Standing,
+    /// A request was let through to a held rule and has not ended yet.
+    is_probed: bool,
+    /// Number of its last turn.
+    used_at: u64,
+    /// Rows that it has accepted.
+    rows_accepted: u64,
+    /// Refusals since it last accepted.
+    refusals: u32,
+    /// Probes that failed since it was last open.
+    holds: u32,
+}
+
+impl Rules {
+    /// `rules_count` open rules.
+    #[must_use]
+    pub fn new(rules_count: usize) -> Self {
+        let rule = Rule {
+            standing: Standing::Open,
+            is_probed: false,
+            used_at: 0,
+            rows_accepted: 0,
+            refusals: 0,
+            holds: 0,
+        };
+        Rules {
+            rules: Mutex::new(List {
+                rules: vec![rule; rules_count],
+                turns: 0,
+            }),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Which rule to send to. The caller sends there and reports what came of it.
+    #[must_use]
+    pub fn turn(&self, asker: Asker, now: Mono) -> Turn {
+        let mut list = self.list();
+        match list.choose(asker, now) {
+            Some(index) => {
+                list.turns += 1;
+                let turns = list.turns;
+                if let Some(rule) = list.rules.get_mut(index) {
+                    rule.take_turn(turns, now);
+                }
+                Turn::Use(RuleIndex(index))
+            }
+            None => Turn::Wait(list.next_change(now)),
+        }
+    }
+
+    /// Resolves when a rule became usable that was not. What happens after this call and before
+    /// the first poll is not missed.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
+    }
+
+    /// The rule has accepted so many rows.
+    pub fn accepted(&self, rule: RuleIndex, rows_count: u64) {
+        let mut list = self.list();
+        let Some(rule) = list.rules.get_mut(rule.0) else {
+            return;
+        };
+        rule.rows_accepted += rows_count;
+        rule.refusals = 0;
+        rule.holds = 0;
+        rule.is_probed = false;
+        // a pause that the service asked for stands, whatever was under way when it did
+        if matches!(rule.standing, Standing::Held(..)) {
+            rule.standing = Standing::Open;
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The rule is not to be used before `until`.
+    pub fn pause(&self, rule: RuleIndex, until: Mono) {
+        let mut list = self.list();
+        let Some(rule) = list.rules.get_mut(rule.0) else {
+            return;
+        };
+        rule.is_probed = false;
+        rule.standing = match rule.standing {
+            Standing::Open => Standing::Paused(until),
+            Standing::Paused(before) => Standing::Paused(before.max(until)),
+            // a suspicion lets fresh payloads pass, which a pause must not; the next refusal
+            // brings it back
+            Standing::Held(HoldReason::Suspected, _) => Standing::Paused(until),
+            Standing::Held(reason, before) => Standing::Held(reason, before.max(until)),
+        };
+    }
+
+    /// The rule cannot be used until somebody acts. `chance` is in `0..1`.
+    pub fn hold(&self, rule: RuleIndex, reason: HoldReason, now: Mono, chance: f64) {
+        let mut list = self.list();
+        if let Some(rule) = list.rules.get_mut(rule.0) {
+            rule.hold(reason, now, chance);
+        }
+    }
+
+    /// The rule has refused a body. Returns how many rows it has accepted so far, and whether it
+    /// is under suspicion now. `chance` is in `0..1`.
+    pub fn refused(&self, rule: RuleIndex, now: Mono, chance: f64) -> (u64, bool) {
+        let mut list = self.list();
+        let Some(rule) = list.rules.get_mut(rule.0) else {
+            return (0, false);
+        };
+        rule.refusals = rule.refusals.saturating_add(1);
+        let is_suspect = rule.refusals >= REFUSALS_UNPROVEN_MAX;
+        if is_suspect {
+            rule.hold(HoldReason::Suspected, now, chance);
+        }
+        (rule.rows_accepted, is_suspect)
+    }
+
+    /// How many rows the rule has accepted so far.
+    #[must_use]
+    pub fn rows_accepted(&self, rule: RuleIndex) -> u64 {
+        self.list()
+            .rules
+            .get(rule.0)
+            .map_or(0, |rule| rule.rows_accepted)
+    }
+
+    /// All rules, in the order of the configuration.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        self.list().rules.iter().map(|rule| rule.standing).collect()
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl List {
+    fn choose(&self, asker: Asker, now: Mono) -> Option<usize> {
+        let least_recent = |may: &dyn Fn(&Rule) -> bool| {
+            let usable = self.rules.iter().enumerate().filter(|(_, rule)| may(rule));
+            usable
+                .min_by_key(|(_, rule)| rule.used_at)
+                .map(|(index, _)| index)
+        };
+        let open = || least_recent(&|rule| rule.is_open(now));
+        let probe = || least_recent(&|rule| rule.is_probe_due(now));
+        match asker {
+            // a probe first: what it costs is one request a minute, and nobody would find out
+            // that a rule works again while others carry the load
+            Asker::Fresh => probe()
+                .or_else(open)
+                .or_else(|| least_recent(&Rule::is_suspected)),
+            Asker::Refused(RuleIndex(index)) => {
+                let is_open = self.rules.get(index).is_some_and(|rule| rule.is_open(now));
+                is_open.then_some(index).or_else(open).or_else(probe)
+            }
+        }
+    }
+
+    fn next_change(&self, now: Mono) -> Mono {
+        let times = self.rules.iter().map(|rule| match rule.standing {
+            Standing::Open => now,
+            Standing::Paused(until) | Standing::Held(_, until) => until,
+        });
+        times.min().unwrap_or_else(|| now.plus(HOLD_MOST))
+    }
+}
+
+impl Rule {
+    fn is_open(&self, now: Mono) -> bool {
+        match self.standing {
+            Standing::Open => true,
+            Standing::Paused(until) => now >= until,
+            Standing::Held(..) => false,
+        }
+    }
+
+    fn is_suspected(&self) -> bool {
+        matches!(self.standing, Standing::Held(HoldReason::Suspected, _))
+    }
+
+    fn is_probe_due(&self, now: Mono) -> bool {
+        matches!(self.standing, Standing::Held(_, until) if now >= until)
+    }
+
+    fn take_turn(&mut self, turns: u64, now: Mono) {
+        self.used_at = turns;
+        match self.standing {
+            Standing::Held(reason, _) => {
+                self.is_probed = true;
+                // if the probe comes to nothing, another one goes then
+                self.standing = Standing::Held(reason, now.plus(HOLD_MOST));
+            }
+            Standing::Open | Standing::Paused(_) => self.standing = Standing::Open,
+        }
+    }
+
+    fn hold(&mut self, reason: HoldReason, now: Mono, chance: f64) {
+        let is_known = matches!(self.standing, Standing::Held(..)) && !self.is_probed;
+        if is_known {
+            // one of several requests that were under way: no news
+            return;
+        }
+        self.is_probed = false;
+        let pause = HOLD_FIRST
+            .saturating_mul(1 << self.holds.min(16))
+            .min(HOLD_MOST);
+        self.holds = self.holds.saturating_add(1);
+        self.standing = Standing::Held(reason, now.plus(crate::retry::spread(pause, chance)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const A: RuleIndex = RuleIndex(0);
+    const B: RuleIndex = RuleIndex(1);
+
+    fn at(seconds: u64) -> Mono {
+        Mono(0).plus(Duration::from_secs(seconds))
+    }
+
+    fn turn(rules: &Rules, seconds: u64) -> Turn {
+        rules.turn(Asker::Fresh, at(seconds))
+    }
+
+    #[test]
+    fn payloads_go_round_over_the_open_rules() {
+        let rules = Rules::new(3);
+        let turns: Vec<_> = (0..6).map(|_| turn(&rules, 0)).collect();
+        assert_eq!(
+            turns,
+            [0, 1, 2, 0, 1, 2].map(|index| Turn::Use(RuleIndex(index)))
+        );
+    }
+
+    #[test]
+    fn a_throttled_rule_pauses_alone_and_comes_back() {
+        let rules = Rules::new(2);
+        rules.pause(A, at(30));
+        assert_eq!(turn(&rules, 1), Turn::Use(B));
+        assert_eq!(turn(&rules, 1), Turn::Use(B));
+        rules.pause(B, at(20));
+        rules.pause(B, at(10));
+        assert_eq!(turn(&rules, 2), Turn::Wait(at(20)));
+        // what was under way may still be accepted, and that does not end the pause
+        rules.accepted(B, 5);
+        assert_eq!(turn(&rules, 3), Turn::Wait(at(20)));
+        assert_eq!(turn(&rules, 20), Turn::Use(B));
+        assert_eq!(turn(&rules, 30), Turn::Use(A));
+    }
+
+    #[test]
+    fn a_held_rule_is_probed_ever_more_slowly_by_one_request_and_opens_when_one_is_accepted() {
+        let rules = Rules::new(1);
+        // eight requests were under way
+        for _ in 0..8 {
+            rules.hold(A, HoldReason::Forbidden, at(0), 0.0);
+        }
+        let mut now = 0;
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(turn(&rules, now), Turn::Wait(at(now + pause)));
+            now += pause;
+            assert_eq!(turn(&rules, now), Turn::Use(A));
+            assert_eq!(
+                turn(&rules, now),
+                Turn::Wait(at(now + 60)),
+                "one probe at a time"
+            );
+            rules.hold(A, HoldReason::Forbidden, at(now), 0.0);
+        }
+        rules.accepted(A, 1);
+        assert_eq!(rules.standings(), [Standing::Open]);
+        rules.hold(A, HoldReason::NotFound, at(now), 0.0);
+        assert_eq!(turn(&rules, now), Turn::Wait(at(now + 1)));
+    }
+
+    #[test]
+    fn a_held_rule_lets_others_go_on() {
+        let rules = Rules::new(2);
+        rules.hold(A, HoldReason::NotFound, at(0), 0.0);
+        assert_eq!(turn(&rules, 0), Turn::Use(B));
+        assert_eq!(turn(&rules, 0), Turn::Use(B));
+        assert_eq!(rules.turn(Asker::Refused(B), at(5)), Turn::Use(B));
+        // a probe
+        assert_eq!(turn(&rules, 5), Turn::Use(A));
+        assert_eq!(turn(&rules, 6), Turn::Use(B));
+    }
+
+    #[test]
+    fn a_rule_that_refuses_everything_is_suspected_and_only_fresh_payloads_may_clear_it() {
+        let rules = Rules::new(1);
+        for refusals in 1..=REFUSALS_UNPROVEN_MAX {
+            let (_, is_suspect) = rules.refused(A, at(0), 0.0);
+            assert_eq!(is_suspect, refusals == REFUSALS_UNPROVEN_MAX);
+        }
+        assert_eq!(rules.turn(Asker::Refused(A), at(0)), Turn::Wait(at(1)));
+        assert_eq!(rules.turn(Asker::Fresh, at(0)), Turn::Use(A));
+        rules.pause(A, at(5));
+        assert_eq!(rules.turn(Asker::Fresh, at(0)), Turn::Wait(at(5)));
+        assert_eq!(rules.turn(Asker::Fresh, at(5)), Turn::Use(A));
+        assert_eq!(rules.refused(A, at(5), 0.0), (0, true));
+        rules.accepted(A, 10);
+        assert_eq!(rules.turn(Asker::Refused(A), at(0)), Turn::Use(A));
+        assert_eq!(rules.refused(A, at(0), 0.0), (10, false));
+    }
+
+    #[test]
+    fn what_was_refused_goes_to_the_rule_that_refused_it_while_that_is_open() {
+        let rules = Rules::new(3);
+        for _ in 0..4 {
+            assert_eq!(rules.turn(Asker::Refused(B), at(0)), Turn::Use(B));
+        }
+        rules.pause(B, at(10));
+        assert_eq!(rules.turn(Asker::Refused(B), at(0)), Turn::Use(A));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_when_a_rule_opens() {
+        let rules = Rules::new(1);
+        rules.hold(A, HoldReason::Forbidden, at(0), 0.0);
+        let changed = rules.changed();
+        rules.accepted(A, 1);
+        tokio::time::timeout(Duration::from_secs(5), changed)
+            .await
+            .unwrap();
+    }
+}
