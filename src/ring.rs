@@ -65,6 +65,12 @@ impl Ring {
         self.full.len()
     }
 
+    /// True if no page is left to be filled: a shard that needs one waits.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.free.is_empty()
+    }
+
     /// An empty page, if there is one.
     #[must_use]
     pub fn claim(&self) -> Option<RowPage> {
