@@ -1,7 +1,6 @@
 //! Each pure stage by itself, on generated messages of a dozen vendors: octets to frames, frames to
 //! records, frames to rows, rows to gzip. Every answer is checked before it is timed.
 
-#![expect(missing_docs, reason = "criterion's macros write the functions")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod config;
+pub mod demo;
 pub mod emulate;
 pub mod parse;
 pub mod query;

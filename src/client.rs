@@ -8,7 +8,7 @@
 
 use crate::cli::Failure;
 use crate::config::{Identity, Sentinel};
-use crate::limits::{ANSWER_BYTES_MAX, CONNECT_TIME, CONNECTION_IDLE_TIME};
+use crate::limits::{ANSWER_BODY_TIME, ANSWER_BYTES_MAX, CONNECT_TIME, CONNECTION_IDLE_TIME};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use rustls::pki_types::CertificateDer;
@@ -114,28 +114,33 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// At most [`ANSWER_BYTES_MAX`] of the body; less if the connection ended early, since the
-    /// status alone says what to do.
+    /// At most [`ANSWER_BYTES_MAX`] of the body; less if it was cut off or did not come in time,
+    /// since the status alone says what to do.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// Reads the answer's body up to the limit.
+    /// Reads the answer's body, up to its limits of length and time.
     pub async fn read(mut response: reqwest::Response) -> Self {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let room = ANSWER_BYTES_MAX - body.len();
-            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-            if body.len() == ANSWER_BYTES_MAX {
-                break;
-            }
-        }
+        // what came until then is enough
+        let _ = tokio::time::timeout(ANSWER_BODY_TIME, read_body(&mut response, &mut body)).await;
         Answer {
             status,
             headers,
             body,
+        }
+    }
+}
+
+async fn read_body(response: &mut reqwest::Response, body: &mut Vec<u8>) {
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = ANSWER_BYTES_MAX - body.len();
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if body.len() == ANSWER_BYTES_MAX {
+            return;
         }
     }
 }

@@ -262,17 +262,18 @@ impl Payload {
         gunzip(&self.body, self.raw_bytes())
     }
 
-    /// Two payloads with half of the rows each, in order. Nothing if there is only one row.
+    /// Two payloads with half of the rows each, in order, compressed at `level`. Nothing if there is
+    /// only one row.
     ///
     /// Builds an encoder anew: this is for what the service has refused.
     #[must_use]
-    pub fn halves(&self) -> Option<(Payload, Payload)> {
+    pub fn halves(&self, level: u32) -> Option<(Payload, Payload)> {
         if self.ends.len() < 2 {
             return None;
         }
         let raw = self.raw()?;
         let middle = self.ends.len() / 2;
-        let mut gzip = Gzip::new(1);
+        let mut gzip = Gzip::new(level);
         let mut part = |from: usize, to: usize| {
             let start = match from {
                 0 => 0,
@@ -483,7 +484,7 @@ pub(crate) mod tests {
     #[test]
     fn halves_hold_the_rows_in_order_with_their_arrivals() {
         let whole = payload_of(&[r#"{"a":1}"#, r#"{"b":"},{"}"#, "{}", "broken\"", "{}"]);
-        let (first, second) = whole.halves().unwrap();
+        let (first, second) = whole.halves(1).unwrap();
         assert_eq!(text_of(&first), r#"[{"a":1},{"b":"},{"}]"#);
         assert_eq!(text_of(&second), r#"[{},broken",{}]"#);
         assert_eq!(first.raw_bytes(), text_of(&first).len());
@@ -492,12 +493,12 @@ pub(crate) mod tests {
         assert_eq!(second.arrivals.first().unwrap().at, Mono(2));
         assert_eq!(second.sealed_at, whole.sealed_at);
         assert_ne!(first.id, second.id);
-        let (broken, last) = second.halves().unwrap().1.halves().unwrap();
+        let (broken, last) = second.halves(1).unwrap().1.halves(1).unwrap();
         assert_eq!(
             (text_of(&broken), text_of(&last)),
             ("[broken\"]".into(), "[{}]".into())
         );
-        assert!(last.halves().is_none());
+        assert!(last.halves(1).is_none());
     }
 
     #[test]

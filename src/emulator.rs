@@ -21,6 +21,8 @@
 //! shell of sockets. The control port is apart from the service's so that it still answers when an
 //! outage is rehearsed. All of it runs on one thread of its own; queries run on others.
 
+mod ask;
+mod control;
 pub mod faults;
 pub mod ingest;
 pub mod kql;

@@ -193,9 +193,11 @@ impl Framer {
         };
         self.scanned = 0;
         let used = end.saturating_add(1);
+        // the first frame has ended here, even if it was too long
+        let decided = nul.or_else(|| bytes.get(end).map(|delimiter| *delimiter == 0));
         if skipping {
             self.mode = Mode::Delimited {
-                nul,
+                nul: decided,
                 skipping: false,
             };
             return Cut::Skip { used };
@@ -207,9 +209,8 @@ impl Framer {
         if frame.len() > self.max() {
             return self.truncate(frame, nul);
         }
-        let nul = nul.or_else(|| bytes.get(end).map(|delimiter| *delimiter == 0));
         self.mode = Mode::Delimited {
-            nul,
+            nul: decided,
             skipping: false,
         };
         Cut::Frame {
@@ -465,6 +466,8 @@ mod tests {
     #[test]
     fn a_connection_whose_first_frame_ends_in_lf_keeps_nul_as_data() {
         assert_eq!(texts(b"a\n\0b\0c\0\0\nd\n", 90), ["a", "b\0c", "d"]);
+        // even if the first one was too long
+        assert_eq!(texts(b"abcdefgh\nb\0c\n", 6), ["abcdef…", "b\0c"]);
     }
 
     #[test]

@@ -132,6 +132,9 @@ pub const REQUEST_TIME_MOST: Duration = Duration::from_secs(600);
 pub const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// What is read of any answer, of the ingestion or of the token endpoint.
 pub const ANSWER_BYTES_MAX: usize = 64 * KIB;
+/// The body of an answer whose status is known is waited for so long: only names for the log are
+/// in it.
+pub const ANSWER_BODY_TIME: Duration = Duration::from_secs(5);
 /// First pause before a retry; doubled at each try, with full jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause before a retry that the service did not ask for.
@@ -173,6 +176,10 @@ pub const ISOLATION_REQUESTS_FAST: u32 = 64;
 /// ...and the pause between further ones: 8 bodies in flight on 2 uploaders stay below a third of
 /// the 12,000 requests a minute that a rule allows.
 pub const ISOLATION_PAUSE: Duration = Duration::from_millis(250);
+/// Bodies of which only rows are left that prove nothing yet (refused alone, and the rule has
+/// accepted nothing since) lend their place to others, up to this many for each uploader: only a
+/// body with a good row can clear them.
+pub const PLACES_LENT_MAX: usize = 64;
 /// A body is sealed when, at the worst, less than this share of its wire bytes is left: going on
 /// would mean ever smaller pieces and flushes.
 pub const BODY_WIRE_TAIL_SHARE: usize = 64;
@@ -253,8 +260,8 @@ const _: () = assert!(SEND_WRITE_BYTES_LEAST <= SEND_WRITE_BYTES);
 const _: () = assert!(SEND_WAKE_PAUSE.as_nanos() < SEND_TURN_TIME.as_nanos());
 // ---- emulator ------------------------------------------------------------------------------
 
-/// Rows of a block before it is packed: some 4 MiB, packed in about 10 ms.
-pub const EMULATOR_BLOCK_ROWS: usize = 4096;
+/// Rows of a block before it is packed: some 2 MiB, packed in about 8 ms, for which calls wait.
+pub const EMULATOR_BLOCK_ROWS: usize = 2048;
 /// Rows that the emulator keeps, by default: about 150 bytes each once packed.
 pub const EMULATOR_ROWS_DEFAULT: usize = 5_000_000;
 /// Tokens that the emulator remembers: a client that asks for one with each call still has its last.

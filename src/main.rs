@@ -18,6 +18,7 @@ struct Cefline {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(cli::run::RunArgs),
+    Demo(cli::demo::DemoArgs),
     Emulate(cli::emulate::EmulateArgs),
     Query(cli::query::QueryArgs),
     Send(cli::send::SendArgs),
@@ -29,6 +30,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Cefline::parse().command {
         Command::Run(args) => cli::run::run(&args),
+        Command::Demo(args) => cli::demo::run(&args),
         Command::Emulate(args) => cli::emulate::run(args),
         Command::Query(args) => cli::query::run(args),
         Command::Send(args) => cli::send::run(args),

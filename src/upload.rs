@@ -131,6 +131,8 @@ pub fn run_thread(uploader: Uploader) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::running(format!("an uploader cannot start: {error}")))?;
     runtime.block_on(run(uploader));
+    // not waiting for a name server
+    runtime.shutdown_background();
     Ok(())
 }
 
@@ -189,6 +191,8 @@ impl Uploader {
                 clock: shared.clock,
                 stop: shared.stop.clone(),
                 wire_bytes_max: config.batch.wire_bytes_max,
+                gzip_level: config.batch.gzip_level,
+                places: delivery::Places::default(),
             }),
             requests_in_flight_max,
             batch: Batch::new(&config.batch),
@@ -256,7 +260,7 @@ impl Uploader {
     /// Seals the open body and begins to deliver it. False if there is no place for it, or nothing
     /// to seal.
     fn seal(&mut self, now: Mono) -> bool {
-        if self.deliveries.len() >= self.requests_in_flight_max {
+        if !self.has_place() {
             return false;
         }
         let begun_at = self.batch.begun_at();
@@ -271,6 +275,10 @@ impl Uploader {
         self.deliveries
             .spawn(Arc::clone(&self.courier).deliver(payload));
         true
+    }
+
+    fn has_place(&self) -> bool {
+        self.deliveries.len() < self.requests_in_flight_max + self.courier.places.lent()
     }
 
     fn count_body(&self, payload: &Payload) {
@@ -309,8 +317,8 @@ impl Uploader {
     async fn wait(&mut self, rings: impl Future<Output = ()>, stop: &mut watch::Receiver<Stop>) {
         let clock = self.courier.clock;
         let until = |at: Mono| tokio::time::sleep(at.since(clock.mono()));
-        let has_place = self.deliveries.len() < self.requests_in_flight_max;
-        let due_at = self.batch.due_at().filter(|_| has_place);
+        let due_at = self.batch.due_at().filter(|_| self.has_place());
+        let courier = Arc::clone(&self.courier);
         // a full body must go first; a ring heard now would be lost for other uploaders
         let takes_pages = self.pages.is_none() && !self.batch.is_full();
         let deadline = match *stop.borrow_and_update() {
@@ -320,6 +328,7 @@ impl Uploader {
         tokio::select! {
             Some(ended) = self.deliveries.join_next() => keep_buffer(&mut self.batch, ended),
             () = rings, if takes_pages => {}
+            () = courier.places.changed() => {}
             () = until(due_at.unwrap_or_default()), if due_at.is_some() => {}
             () = until(deadline.unwrap_or_default()), if deadline.is_some() => {}
             _ = stop.changed() => {}

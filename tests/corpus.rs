@@ -171,6 +171,7 @@ fn check_row(raw: &str) {
     let record = parse::parse(raw.as_bytes()).unwrap();
     let (row, _) = row(raw);
     let (_, last) = stated(&record);
+    assert_eq!(row["TimeGenerated"], forward::NOW_TEXT);
     let more: Vec<&str> = row
         .get("AdditionalExtensions")
         .map_or_else(Vec::new, |more| more.as_str().unwrap().split(';').collect());
@@ -288,6 +289,72 @@ fn disputed_lines_end_as_they_are_judged() {
             assert!(more.starts_with("cefline.stray="), "{more}");
         }
     }
+}
+
+/// The cells of a line of a table, quotes around them undone.
+fn cells(line: &str) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let mut is_quoted = false;
+    for character in line.chars() {
+        match character {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => cells.push(String::new()),
+            other => cells.last_mut().unwrap().push(other),
+        }
+    }
+    cells
+}
+
+#[test]
+fn the_tables_are_those_of_the_reference() {
+    let Some(folder) = corpus() else { return };
+    let folder = folder.join("../reference");
+    if !folder.is_dir() {
+        return println!("skipped: no reference at {}", folder.display());
+    }
+    let table = |name: &str| -> Vec<Vec<String>> {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        text.lines().skip(1).map(cells).collect()
+    };
+    let columns: BTreeMap<String, String> = table("commonsecuritylog.csv")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone()))
+        .collect();
+    let ours: BTreeMap<String, String> = COLUMNS
+        .iter()
+        .map(|column| {
+            let kind = match column.kind {
+                Kind::Text => "string",
+                Kind::Int => "int",
+                Kind::Long => "long",
+                Kind::Real => "real",
+                Kind::DateTime => "datetime",
+            };
+            (column.name.into(), kind.into())
+        })
+        .collect();
+    assert_eq!(ours, columns);
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in table("cef-to-commonsecuritylog.csv") {
+        let is_key = row[0].chars().all(|c| c.is_ascii_alphanumeric()) && !row[1].is_empty();
+        let is_header = row[2].starts_with("Device") && row[4].starts_with("header field");
+        if is_key && !is_header && row[2] != "AdditionalExtensions" {
+            keys.entry(row[0].clone()).or_default().push(row[2].clone());
+        }
+    }
+    // the header's fields that have names of one word
+    keys.remove("Name");
+    keys.remove("Severity");
+    let ours: BTreeMap<String, Vec<String>> = KEYS
+        .iter()
+        .map(|key| {
+            (
+                key.key.into(),
+                key.columns.iter().map(|c| (*c).into()).collect(),
+            )
+        })
+        .collect();
+    assert_eq!(ours, keys);
 }
 
 fn random_cuts(random: &mut fastrand::Rng, len: usize) -> Vec<usize> {

@@ -85,7 +85,7 @@ pub fn run(args: QueryArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Columns of the terminal; of the variable `COLUMNS` or a usual number where there is none.
-fn width() -> usize {
+pub(super) fn width() -> usize {
     let by_variable = std::env::var("COLUMNS")
         .ok()
         .and_then(|text| text.parse().ok());

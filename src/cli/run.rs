@@ -71,7 +71,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(exit_code(&report))
 }
 
-fn exit_code(report: &Report) -> ExitCode {
+pub(super) fn exit_code(report: &Report) -> ExitCode {
     if report.is_broken {
         ExitCode::FAILURE
     } else if report.unsent() > 0 {
@@ -91,13 +91,13 @@ fn announce(view: &View) {
 }
 
 /// Ctrl-C and SIGTERM.
-struct Signals {
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|error| Failure::running(format!("no signals: {error}")));
         Ok(Signals {
@@ -106,7 +106,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -43,8 +43,6 @@ pub struct Head<'a> {
     pub authorization: Option<&'a str>,
     /// `Content-Type`.
     pub content_type: Option<&'a str>,
-    /// `Content-Encoding`.
-    pub content_encoding: Option<&'a str>,
     /// Bytes of the body: counted, or as `Content-Length` says if it was not read.
     pub body_bytes: u64,
 }
@@ -356,7 +354,6 @@ mod tests {
             query: Some("api-version=2023-01-01"),
             authorization: Some(bearer),
             content_type: Some("application/json; charset=utf-8"),
-            content_encoding: None,
             body_bytes: 100,
         }
     }

@@ -1,7 +1,7 @@
 //! A small part of the Kusto Query Language, on the one table that the emulator has.
 //!
 //! ```text
-//! text -> lex -> parse -> Query -> plan (names to columns, types checked) -> run over a snapshot
+//! text -> lex -> parse -> Query (syntax) -> plan, bind (names to columns, types checked) -> run
 //! ```
 //!
 //! What is there: `CommonSecurityLog` and a pipe of `where`, `order by`, `take`, `top`, `project`,
@@ -15,13 +15,19 @@
 //! Rows are read by column and late: a query unpacks only the columns that it looks at, and the
 //! rest of them for the rows of its answer.
 
+pub mod lex;
+pub mod parse;
+pub mod syntax;
+
+pub mod bind;
+pub mod plan;
+
+pub mod answer;
 pub mod chunk;
 pub mod expression;
 pub mod group;
-pub mod lex;
-pub mod parse;
-pub mod plan;
 pub mod run;
+mod top;
 pub mod words;
 
 use std::fmt;
@@ -29,7 +35,7 @@ use std::fmt;
 use super::table::{Schema, Snapshot};
 use crate::clock::Wall;
 
-pub use run::{Answer, AnswerColumn};
+pub use answer::{Answer, AnswerColumn};
 
 /// What is wrong with a query: always the query's own fault, so a retry does not help.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! An answer as a table for a terminal.
 //!
 //! Columns that are empty in every row are left out. If the rest does not fit, long values are cut,
-//! then whole columns are left out, those that say least first, and a line below names them. Nothing
+//! then whole columns are left out from the right, and a line below names them. The columns stand as
+//! the query chose them; in an answer with all of the table's columns, which nobody chose, those that
+//! say most come first. Nothing
 //! that a row holds can move the cursor or change colours: control characters are written as
 //! escapes.
 
@@ -11,8 +13,10 @@ use serde_json::Value;
 
 /// Widest that a column may be while others wait for room.
 const COLUMN_WIDTH_MOST: usize = 60;
-/// Narrowest that a column is cut to.
-const COLUMN_WIDTH_LEAST: usize = 12;
+/// Narrowest that a column is cut to: a time fits, and a usual address.
+const COLUMN_WIDTH_LEAST: usize = 28;
+/// More columns than this are nobody's choice.
+const CHOSEN_MOST: usize = 40;
 /// Between two columns.
 const GAP: &str = "  ";
 
@@ -72,17 +76,13 @@ pub fn table(columns: &[String], rows: &[Vec<Value>], width_max: usize) -> Strin
             });
         }
     }
+    if columns.len() > CHOSEN_MOST {
+        let telling = |one: &Shown| TELLING.iter().position(|name| *name == one.name);
+        shown.sort_by_key(|one| telling(one).unwrap_or(TELLING.len()));
+    }
     let mut left_out = Vec::new();
-    if total(&shown, Shown::least) > width_max {
-        shown.sort_by_key(|one| {
-            TELLING
-                .iter()
-                .position(|name| *name == one.name)
-                .unwrap_or(TELLING.len())
-        });
-        while shown.len() > 1 && total(&shown, Shown::least) > width_max {
-            left_out.extend(shown.pop().map(|one| one.name));
-        }
+    while shown.len() > 1 && total(&shown, Shown::least) > width_max {
+        left_out.extend(shown.pop().map(|one| one.name));
     }
     let widths = share_out(&shown, width_max);
     let mut out = lines(&shown, &widths, rows.len());

@@ -344,6 +344,37 @@ mod tests {
     }
 
     #[test]
+    fn a_column_that_some_bodies_lack_stays_in_step_with_the_others() {
+        let schema = Schema::default();
+        let mut table = Table::new(usize::MAX);
+        let (id, message) = (
+            schema.index("ExtID").unwrap(),
+            schema.index("Message").unwrap(),
+        );
+        for part in 0..8 {
+            let mut rows = body(&schema, part * 3..part * 3 + 3);
+            if part % 3 == 1 {
+                rows.columns[message] = rows.columns[id].clone();
+            }
+            table.append(&rows);
+        }
+        let snapshot = table.snapshot();
+        let values = snapshot[0].column(message).unwrap();
+        let Values::Text(texts) = values.as_ref() else {
+            panic!("text")
+        };
+        for row in 0..24 {
+            let expected = if row / 3 % 3 == 1 {
+                row.to_string()
+            } else {
+                String::new()
+            };
+            assert_eq!(texts.get(row), expected, "row {row}");
+        }
+        assert_eq!(values.rows_count(), 24);
+    }
+
+    #[test]
     fn the_oldest_rows_go_when_there_are_too_many_and_are_counted() {
         let schema = Schema::default();
         let mut table = Table::new(EMULATOR_BLOCK_ROWS + 10);

@@ -28,6 +28,9 @@ const TIME_BYTES_MAX: usize = 64;
 /// Most words of a time: weekday, month, day, time, zone, year.
 const WORDS_MAX: usize = 8;
 
+/// Years of which a part can be told in 64 bits of nanoseconds.
+const YEARS: std::ops::RangeInclusive<i16> = 1677..=2262;
+
 /// What a text that leaves it out is read with.
 #[derive(Clone, Copy)]
 pub struct Defaults<'z> {
@@ -37,7 +40,8 @@ pub struct Defaults<'z> {
     pub zone: &'z dyn Fn() -> TimeZone,
 }
 
-/// The instant that `text` names; nothing if it is no time or outside of the years 1 to 9999.
+/// The instant that `text` names; nothing if it is no time, or one that [`Wall`]
+/// cannot hold (before 1677-09-21 or after 2262-04-11).
 #[must_use]
 pub fn read(text: &[u8], defaults: Defaults<'_>) -> Option<Wall> {
     let text = text.trim_ascii();
@@ -116,8 +120,14 @@ fn read_civil(text: &[u8], defaults: Defaults<'_>) -> Option<Wall> {
     }
 }
 
+/// Nothing outside of the years that [`Wall`] spans. What cannot be is refused before jiff is asked:
+/// its errors cost an allocation, and a sender may repeat the same mistake in every message.
 fn instant(year: i16, month: i8, day: i8, time: Time, zone: &TimeZone) -> Option<Wall> {
-    let date = Date::new(year, month, day).ok()?;
+    let first = (YEARS.contains(&year) && (1..=12).contains(&month))
+        .then(|| Date::new(year, month, 1).ok())??;
+    let date = (1..=first.days_in_month())
+        .contains(&day)
+        .then(|| Date::new(year, month, day).ok())??;
     let timestamp = zone.to_timestamp(DateTime::from_parts(date, time)).ok()?;
     i64::try_from(timestamp.as_nanosecond()).ok().map(Wall)
 }
@@ -211,13 +221,14 @@ fn read_clock(word: &[u8], separator: u8) -> Option<(Time, Option<TimeZone>)> {
         }
         _ => (0, rest),
     };
-    // a leap second is read as the last one that every clock has
-    let time = Time::new(hour, minute, second.min(59), nanos).ok()?;
+    // a leap second is read as the last one that every clock has; as to the check, see `instant`
+    let time = (hour <= 23 && minute <= 59 && second <= 60)
+        .then(|| Time::new(hour, minute, second.min(59), nanos).ok())??;
     let zone = match rest {
         [] => None,
         zone => Some(read_zone(zone)?),
     };
-    (second <= 60).then_some((time, zone))
+    Some((time, zone))
 }
 
 /// One or two digits at the front.
@@ -431,10 +442,23 @@ fn is_date(word: &[u8]) -> bool {
     matches!(word, [_, _, _, _, b'-', _, _, b'-', _, _]) && digits_len(word) == 4
 }
 
-/// `HH:mm:ss` and whatever is attached to it.
+/// `HH:mm[:ss]` and whatever is attached to it, by its shape: an impossible one is a time all the
+/// same, and not the host.
 fn is_clock(word: &[u8]) -> bool {
     let word = word.strip_suffix(b":").unwrap_or(word);
-    matches!(word.first(), Some(b'0'..=b'9')) && read_clock(word, b':').is_some()
+    let rest = match word {
+        [b'0'..=b'9', b':', rest @ ..] | [b'0'..=b'9', b'0'..=b'9', b':', rest @ ..] => rest,
+        _ => return false,
+    };
+    let rest = match rest {
+        [m0, m1, b':', s0, s1, rest @ ..] if digits_len(&[*m0, *m1, *s0, *s1]) == 4 => rest,
+        [m0, m1, rest @ ..] if digits_len(&[*m0, *m1]) == 2 => rest,
+        _ => return false,
+    };
+    match rest.first() {
+        None | Some(b'.' | b',' | b'+' | b'-') => true,
+        Some(byte) => byte.is_ascii_alphabetic(),
+    }
 }
 
 #[cfg(test)]

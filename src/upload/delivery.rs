@@ -16,14 +16,15 @@ use crate::auth::{Auth, Permit};
 use crate::clock::{Clock, Mono};
 use crate::compress::Payload;
 use crate::limits::{
-    BACKOFF_STOPPING, ISOLATION_PAUSE, ISOLATION_REQUESTS_FAST, LOG_TEXT_CHARS_MAX,
+    BACKOFF_STOPPING, ISOLATION_PAUSE, ISOLATION_REQUESTS_FAST, LOG_TEXT_CHARS_MAX, PLACES_LENT_MAX,
 };
 use crate::log::safe_text;
 use crate::metrics::{Counter, Counters, Latency, Stopwatch};
 use crate::retry::{backoff, spread};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What all deliveries of one uploader use.
 #[derive(Debug)]
@@ -37,6 +38,45 @@ pub(super) struct Courier {
     pub(super) clock: Clock,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) wire_bytes_max: usize,
+    pub(super) gzip_level: u32,
+    pub(super) places: Places,
+}
+
+/// Places of deliveries that others may use for now, see [`PLACES_LENT_MAX`].
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    lent: AtomicUsize,
+    /// Wakes the uploader when a place is lent.
+    changed: Notify,
+}
+
+impl Places {
+    /// How many there are.
+    pub(super) fn lent(&self) -> usize {
+        self.lent.load(Ordering::Relaxed).min(PLACES_LENT_MAX)
+    }
+
+    /// Resolves when there is one more.
+    pub(super) fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
+    }
+}
+
+/// While it lives, its delivery's place may be used by another.
+struct Lent<'a>(&'a Places);
+
+impl<'a> Lent<'a> {
+    fn new(places: &'a Places) -> Self {
+        places.lent.fetch_add(1, Ordering::Relaxed);
+        places.changed.notify_one();
+        Lent(places)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.lent.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Rows that are not yet accounted for. Those left when it is dropped are unsent.
@@ -96,7 +136,7 @@ impl Courier {
                 rows_count: payload.rows_count(),
                 counters: Arc::clone(&self.counters),
             },
-            parts: Parts::new(payload),
+            parts: Parts::new(payload, self.gzip_level),
             failures: 0,
             unproven: 0,
             isolation_requests: 0,
@@ -104,19 +144,26 @@ impl Courier {
             was_cut: false,
             buffer: None,
         };
+        let mut next = Next::Go;
         while let Some(part) = delivery.parts.current() {
             // the batch makes this impossible, but for one row alone
             if part.payload.body.len() > self.wire_bytes_max {
                 self.cut(&mut delivery, None);
                 continue;
             }
-            let (rule, permit) = self.turn(&delivery.parts).await;
+            let (rule, permit) = {
+                let is_unproven = delivery
+                    .parts
+                    .is_unproven(|rule| self.rules.rows_accepted(rule));
+                let _lent = is_unproven.then(|| Lent::new(&self.places));
+                self.wait(next).await;
+                self.turn(&delivery.parts).await
+            };
             let Some(part) = delivery.parts.current() else {
                 break;
             };
             let verdict = self.request(part, rule, &permit).await;
-            let next = self.act(&mut delivery, rule, &permit, &verdict);
-            self.wait(next).await;
+            next = self.act(&mut delivery, rule, &permit, &verdict);
         }
         delivery.buffer
     }
@@ -200,6 +247,7 @@ impl Courier {
             }
             Kind::Held(reason) => {
                 self.hold(rule, reason, verdict, now);
+                self.cut_if_too_large(delivery, verdict, was_cut);
                 Next::Go
             }
             Kind::Throttled(pause) => {
@@ -212,16 +260,10 @@ impl Courier {
                 self.trouble(now, rule, verdict, "the service is in trouble");
                 self.back_off(delivery, pause)
             }
-            Kind::Silent {
-                may_be_too_large, ..
-            } => {
+            Kind::Silent(_) => {
                 self.state.unavailable(now);
                 self.trouble(now, rule, verdict, "the request failed");
-                delivery.was_cut = may_be_too_large;
-                // once may be the network's fault
-                if may_be_too_large && was_cut {
-                    self.cut(delivery, Some(verdict));
-                }
+                self.cut_if_too_large(delivery, verdict, was_cut);
                 self.back_off(delivery, None)
             }
             Kind::TooLarge => {
@@ -266,6 +308,20 @@ impl Courier {
     fn hold(&self, rule: RuleIndex, reason: HoldReason, verdict: &Verdict, now: Mono) {
         self.rules.hold(rule, reason, now, fastrand::f64());
         self.alarm(now, rule, verdict, reason.advice());
+    }
+
+    /// Halves a part that was answered twice in a row as if it were too long. Never gives a row
+    /// up: the network or the configuration may be at fault.
+    fn cut_if_too_large(&self, delivery: &mut Delivery, verdict: &Verdict, was_cut: bool) {
+        let rows_count = delivery
+            .parts
+            .current()
+            .map_or(0, |part| part.payload.rows_count());
+        if verdict.may_be_too_large && was_cut && rows_count > 1 {
+            self.cut(delivery, Some(verdict));
+        } else {
+            delivery.was_cut = verdict.may_be_too_large;
+        }
     }
 
     /// Halves the part that is too long, or gives its only row up.

@@ -74,12 +74,14 @@ pub struct Parts {
     todo: Vec<Part>,
     /// Single rows that were refused, in order.
     aside: VecDeque<Part>,
+    /// Halves must shrink as well as the whole did.
+    gzip_level: u32,
 }
 
 impl Parts {
-    /// The whole.
+    /// The whole; halves of it are compressed at `gzip_level`.
     #[must_use]
-    pub fn new(payload: Payload) -> Self {
+    pub fn new(payload: Payload, gzip_level: u32) -> Self {
         Parts {
             todo: vec![Part {
                 payload,
@@ -88,6 +90,7 @@ impl Parts {
                 was_alone: false,
             }],
             aside: VecDeque::new(),
+            gzip_level,
         }
     }
 
@@ -126,7 +129,7 @@ impl Parts {
         if mark.rule != refusal.rule {
             part.mark = Some(refusal);
         }
-        if let Some(halves) = part.halves() {
+        if let Some(halves) = part.halves(self.gzip_level) {
             self.todo.extend(halves);
             return Some(Refused::Halved);
         }
@@ -141,7 +144,7 @@ impl Parts {
     /// The part is too long for the service. Nothing if there is none.
     pub fn too_large(&mut self) -> Option<TooLarge> {
         let part = self.todo.pop()?;
-        if let Some(halves) = part.halves() {
+        if let Some(halves) = part.halves(self.gzip_level) {
             self.todo.extend(halves);
             return Some(TooLarge::Halved);
         }
@@ -151,8 +154,8 @@ impl Parts {
 
 impl Part {
     /// Second half, then first, as they are pushed; nothing for a single row.
-    fn halves(&self) -> Option<[Part; 2]> {
-        let (first, second) = self.payload.halves()?;
+    fn halves(&self, gzip_level: u32) -> Option<[Part; 2]> {
+        let (first, second) = self.payload.halves(gzip_level)?;
         Some([second, first].map(|payload| Part {
             payload,
             is_ambiguous: self.is_ambiguous,
@@ -238,9 +241,8 @@ mod tests {
 
     fn parts_of(rows: std::ops::Range<usize>) -> Parts {
         let rows: Vec<String> = rows.map(|row| format!("{{\"n\":{row}}}")).collect();
-        Parts::new(payload_of(
-            &rows.iter().map(String::as_str).collect::<Vec<_>>(),
-        ))
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        Parts::new(payload_of(&rows), 1)
     }
 
     fn rows_of(payload: &Payload) -> Vec<usize> {

@@ -102,20 +102,18 @@ impl Requester {
                 rest: payload.body.clone(),
                 is_sent_whole: Arc::clone(&is_sent_whole),
             }));
-        let exchange = async {
-            match request.send().await {
-                Ok(response) => Reply::Answer(Answer::read(response).await),
-                Err(error) if error.is_connect() => {
-                    silence(SilenceReason::Connect, cause_of(&error))
-                }
-                Err(error) => silence(SilenceReason::Reset, cause_of(&error)),
+        match tokio::time::timeout(self.time_max, request.send()).await {
+            // from here on the status decides, whatever becomes of the answer's body
+            Ok(Ok(response)) => Reply::Answer(Answer::read(response).await),
+            Ok(Err(error)) if error.is_connect() => {
+                silence(SilenceReason::Connect, cause_of(&error))
             }
-        };
-        let answered = tokio::time::timeout(self.time_max, exchange).await;
-        answered.unwrap_or_else(|_| {
-            let cause = format!("no answer within {} s", self.time_max.as_secs_f32());
-            silence(SilenceReason::Timeout, cause)
-        })
+            Ok(Err(error)) => silence(SilenceReason::Reset, cause_of(&error)),
+            Err(_) => {
+                let cause = format!("no answer within {} s", self.time_max.as_secs_f32());
+                silence(SilenceReason::Timeout, cause)
+            }
+        }
     }
 }
 

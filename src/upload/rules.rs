@@ -198,6 +198,9 @@ impl Rules {
         rule.standing = match rule.standing {
             Standing::Open => Standing::Paused(until),
             Standing::Paused(before) => Standing::Paused(before.max(until)),
+            // a suspicion lets fresh payloads pass, which a pause must not; the next refusal
+            // brings it back
+            Standing::Held(HoldReason::Suspected, _) => Standing::Paused(until),
             Standing::Held(reason, before) => Standing::Held(reason, before.max(until)),
         };
     }
@@ -409,6 +412,10 @@ mod tests {
         }
         assert_eq!(rules.turn(Asker::Refused(A), at(0)), Turn::Wait(at(1)));
         assert_eq!(rules.turn(Asker::Fresh, at(0)), Turn::Use(A));
+        rules.pause(A, at(5));
+        assert_eq!(rules.turn(Asker::Fresh, at(0)), Turn::Wait(at(5)));
+        assert_eq!(rules.turn(Asker::Fresh, at(5)), Turn::Use(A));
+        assert_eq!(rules.refused(A, at(5), 0.0), (0, true));
         rules.accepted(A, 10);
         assert_eq!(rules.turn(Asker::Refused(A), at(0)), Turn::Use(A));
         assert_eq!(rules.refused(A, at(0), 0.0), (10, false));

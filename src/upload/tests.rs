@@ -274,6 +274,17 @@ async fn a_lone_row_is_sent_when_it_is_as_old_as_linger() {
 }
 
 #[tokio::test]
+async fn the_last_body_does_not_wait_for_linger() {
+    let service = Service::start(None, |_| Say::Store).await;
+    let mut bench = Bench::start(&service, 1, |config| {
+        config.batch.linger = Duration::from_secs(60)
+    });
+    bench.send(1).await;
+    bench.finish(&[]).await;
+    assert_eq!(service.stored(), [0]);
+}
+
+#[tokio::test]
 async fn several_uploaders_share_the_rows_and_the_token_and_all_of_them_end() {
     let service = Service::start(None, |_| Say::Store).await;
     let mut bench = Bench::start(&service, 3, |config| config.batch.raw_bytes_max = 65_536);
@@ -400,8 +411,9 @@ async fn trouble_of_the_service_is_waited_out_with_the_same_request_id() {
     let mut bench = Bench::start(&service, 1, |_| ());
     bench.send(10).await;
     bench
-        .until("delivered", |s| s.value(Counter::RowsUploaded) == 10)
+        .until("troubled", |s| s.value(Counter::AnswersUnavailable) == 1)
         .await;
+    // stopping shortens the pauses
     bench.finish(&[]).await;
     assert_eq!(service.stored(), all(10));
     assert_eq!(bench.value(Counter::AnswersUnavailable), 5);
@@ -593,6 +605,45 @@ async fn a_lone_bad_row_is_lost_only_after_the_rule_has_accepted_another() {
 }
 
 #[tokio::test]
+async fn bodies_of_bad_rows_only_do_not_keep_good_rows_out() {
+    let service = Service::start(None, refuses(&[0, 1, 2, 3, 4])).await;
+    let mut bench = Bench::start(&service, 1, |config| config.sentinel.requests_in_flight = 2);
+    for bodies in 1..=5 {
+        bench.send(1).await;
+        bench
+            .until("sealed", |s| s.value(Counter::BodiesSealed) == bodies)
+            .await;
+    }
+    assert_eq!(bench.snapshot().rows_lost(), 0);
+    bench.send(1).await;
+    bench.until("settled", |s| s.rows_lost() == 5).await;
+    bench.finish(&[(Counter::RowsLostRejected, 5)]).await;
+    assert_eq!(service.stored(), [5]);
+}
+
+#[tokio::test]
+async fn a_long_body_that_is_not_found_twice_is_halved() {
+    let service = Service::start(None, |seen| match seen.wire_bytes {
+        900_000.. => Say::Answer(404, &[], ""),
+        _ => Say::Store,
+    })
+    .await;
+    let mut bench = Bench::start(&service, 1, |config| {
+        config.batch.raw_bytes_max = 4_000_000;
+        config.batch.linger = Duration::from_secs(1);
+    });
+    for page in 0..7 {
+        bench.send_with(3, &noise(50_000, page)).await;
+    }
+    bench
+        .until("delivered", |s| s.value(Counter::RowsUploaded) == 21)
+        .await;
+    bench.finish(&[]).await;
+    assert_eq!(bench.value(Counter::BodiesHalved), 1);
+    assert_eq!(service.stored(), all(21));
+}
+
+#[tokio::test]
 async fn a_wrong_stream_holds_the_rows_without_halving_them() {
     let service = Service::start(None, |seen| match seen.index {
         ..2 => Say::Answer(400, &[("x-ms-error-code", "InvalidStream")], ""),
@@ -753,7 +804,6 @@ async fn stop_now_and_a_stop_signal_that_is_gone_end_at_once_and_count_everythin
         if is_gone {
             let (gone, _) = watch::channel(Stop::Run);
             drop(std::mem::replace(&mut bench.stop, gone));
-            bench.stop.subscribe();
             bench.shared.ring.close_shard();
             for (_, _, handle) in &mut bench.uploaders {
                 let ended = tokio::time::timeout(PATIENCE, handle.take().unwrap()).await;

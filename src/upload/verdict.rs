@@ -22,6 +22,7 @@ use crate::limits::{BODY_BYTES_NEAR_LIMIT, RETRY_AFTER_ABSENT};
 use crate::log::safe_text;
 use crate::metrics::Counter;
 use crate::retry::retry_after;
+use reqwest::StatusCode;
 use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub struct Verdict {
     /// The rows may be stored although the request did not succeed: if they are sent again, they
     /// may stand twice in the table.
     pub is_ambiguous: bool,
+    /// It may have been the service's way to refuse a long body: a reset, or 404, for a body near
+    /// the limit. Once means nothing.
+    pub may_be_too_large: bool,
     /// Status, code and message, or what went wrong on the way; fit for a log line.
     pub text: Text,
 }
@@ -52,12 +56,7 @@ pub enum Kind {
     /// The service is in trouble; with the pause that it asks for.
     Unavailable(Option<Duration>),
     /// The request ended without an answer.
-    Silent {
-        /// At which point.
-        reason: SilenceReason,
-        /// It may have been the service's way to refuse a long body.
-        may_be_too_large: bool,
-    },
+    Silent(SilenceReason),
     /// The body is longer than the service takes.
     TooLarge,
     /// The body was refused for what it holds, or for another fault that trying again as it is
@@ -107,11 +106,9 @@ impl Kind {
             Kind::Throttled(_) => Counter::AnswersThrottled,
             Kind::Unavailable(_) => Counter::AnswersUnavailable,
             Kind::TooLarge => Counter::AnswersTooLarge,
-            Kind::Silent { reason, .. } => match reason {
-                SilenceReason::Connect => Counter::RequestsFailedConnect,
-                SilenceReason::Reset => Counter::RequestsFailedReset,
-                SilenceReason::Timeout => Counter::RequestsFailedTimeout,
-            },
+            Kind::Silent(SilenceReason::Connect) => Counter::RequestsFailedConnect,
+            Kind::Silent(SilenceReason::Reset) => Counter::RequestsFailedReset,
+            Kind::Silent(SilenceReason::Timeout) => Counter::RequestsFailedTimeout,
         }
     }
 }
@@ -134,13 +131,14 @@ const CONFIGURATION_CODES: [&str; 9] = [
 /// What `reply` to a body of `wire_bytes` means.
 #[must_use]
 pub fn judge(reply: &Reply, wire_bytes: usize, now: Wall) -> Verdict {
+    let is_long = wire_bytes >= BODY_BYTES_NEAR_LIMIT;
     match reply {
-        Reply::Answer(answer) => judge_answer(answer, now),
-        Reply::Silence(silence) => judge_silence(silence, wire_bytes),
+        Reply::Answer(answer) => judge_answer(answer, is_long, now),
+        Reply::Silence(silence) => judge_silence(silence, is_long),
     }
 }
 
-fn judge_answer(answer: &Answer, now: Wall) -> Verdict {
+fn judge_answer(answer: &Answer, is_long: bool, now: Wall) -> Verdict {
     let text = text_of(answer);
     let is_known = |code: &str| {
         CONFIGURATION_CODES
@@ -168,20 +166,19 @@ fn judge_answer(answer: &Answer, now: Wall) -> Verdict {
         kind,
         // a gateway that lost its upstream does not know how far that got
         is_ambiguous: matches!(answer.status.as_u16(), 502 | 504),
+        may_be_too_large: is_long && answer.status == StatusCode::NOT_FOUND,
         text,
     }
 }
 
-fn judge_silence(silence: &Silence, wire_bytes: usize) -> Verdict {
+fn judge_silence(silence: &Silence, is_long: bool) -> Verdict {
     // Sent whole or not: the buffers of the system take a body of this length at once, so the reset
     // comes after it.
-    let was_cut = silence.reason == SilenceReason::Reset;
+    let may_be_too_large = is_long && silence.reason == SilenceReason::Reset;
     Verdict {
-        kind: Kind::Silent {
-            reason: silence.reason,
-            may_be_too_large: was_cut && wire_bytes >= BODY_BYTES_NEAR_LIMIT,
-        },
+        kind: Kind::Silent(silence.reason),
         is_ambiguous: silence.is_sent_whole,
+        may_be_too_large,
         text: Text {
             message: Some(safe_text(&silence.cause)),
             ..Text::default()
@@ -223,7 +220,6 @@ fn text_of(answer: &Answer) -> Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reqwest::StatusCode;
     use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
     fn answered(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Verdict {
@@ -335,13 +331,8 @@ mod tests {
                 cause,
             });
             let verdict = judge(&reply, wire_bytes, Wall(0));
-            assert_eq!(
-                verdict.kind,
-                Kind::Silent {
-                    reason,
-                    may_be_too_large
-                }
-            );
+            assert_eq!(verdict.kind, Kind::Silent(reason));
+            assert_eq!(verdict.may_be_too_large, may_be_too_large);
             assert_eq!(verdict.is_ambiguous, is_sent_whole);
             assert_eq!(verdict.text.to_string(), "no answer: connection reset");
         }

@@ -37,6 +37,11 @@ pub(crate) fn mutated(random: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
         }
         let at = random.usize(..frame.len());
         let end = (at + random.usize(..20)).min(frame.len());
+        if one_in(random, 2000) {
+            let long = pick(random, PIECES).repeat(12_000);
+            frame.splice(at..at, long.into_bytes());
+            continue;
+        }
         match random.usize(..9) {
             0 => frame[at] ^= 1 << random.u8(..8),
             1 => frame[at] = random.u8(..),
@@ -367,6 +372,17 @@ fn text(random: &mut Rng, out: &mut Vec<u8>) {
             noise(random, out);
         } else {
             out.extend_from_slice(pick(random, PIECES).as_bytes());
+        }
+    }
+    // so long that the row must be shortened, and now and then longer than a column
+    if one_in(random, 700) {
+        let start = out.len();
+        let long = if one_in(random, 20) { 70_000 } else { 7_000 };
+        while out.len() < start + long {
+            text(random, out);
+            let word = pick(random, &["word ", "é", "東京", "\\\\", "\u{1}", "\"", "a"])
+                .repeat(random.usize(..400));
+            out.extend_from_slice(word.as_bytes());
         }
     }
 }

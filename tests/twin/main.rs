@@ -10,9 +10,13 @@
     reason = "a test fails by panicking"
 )]
 
+mod framing;
 mod generate;
 mod record;
 mod row;
+#[path = "../support/samples.rs"]
+#[expect(dead_code, reason = "only the frames of the samples are of use here")]
+mod samples;
 mod time;
 
 use cefline::clock::{Moment, Mono, Wall};
@@ -32,7 +36,7 @@ const CASES_DEFAULT: u64 = 1_000_000;
 /// 2026-11-25T02:07:07Z
 const NOW: i64 = 1_795_572_427_000_000_000;
 /// The longest rows: one that nothing here reaches, one that long extensions pass.
-const ROW_BYTES_MAX: [usize; 2] = [1_000_000, 12_000];
+const ROW_BYTES_MAX: [usize; 2] = [1_000_000, 20_000];
 
 fn from_environment(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -90,8 +94,14 @@ fn source() -> Source {
     }
 }
 
-/// What fast and twin disagree on, if they do.
-fn disagreement(frame: &[u8], end: End, setup: &mut Setup, page: &mut RowPage) -> Option<String> {
+/// What fast and twin disagree on, if they do. Adds what was counted to `sums`.
+fn disagreement(
+    frame: &[u8],
+    end: End,
+    setup: &mut Setup,
+    page: &mut RowPage,
+    sums: &mut Tally,
+) -> Option<String> {
     let (found, expected) = (fast_reading(frame), record::read(frame));
     if found != expected {
         return Some(format!("fast: {found:?}\ntwin: {expected:?}"));
@@ -120,6 +130,7 @@ fn disagreement(frame: &[u8], end: End, setup: &mut Setup, page: &mut RowPage) -
         ));
     }
     for counter in Counter::ALL {
+        sums.add(*counter, tally.value(*counter));
         let expected = expected.counts.get(counter).copied().unwrap_or(0);
         if tally.value(*counter) != expected {
             let found = tally.value(*counter);
@@ -261,6 +272,7 @@ fn compare(seed_offset: u64, mut make: impl FnMut(&mut Rng) -> Vec<u8>) {
     let mut random = Rng::with_seed(seed);
     let mut setups = setups();
     let mut page = RowPage::new();
+    let mut sums = Tally::default();
     for case in 0..cases {
         let frame = make(&mut random);
         let end = match random.usize(..10) {
@@ -269,12 +281,20 @@ fn compare(seed_offset: u64, mut make: impl FnMut(&mut Rng) -> Vec<u8>) {
             _ => End::Whole,
         };
         let index = random.usize(..setups.len());
-        let Some(first) = disagreement(&frame, end, &mut setups[index], &mut page) else {
+        let Some(first) = disagreement(&frame, end, &mut setups[index], &mut page, &mut sums)
+        else {
             continue;
         };
         // with a new mapper each time, unless the frame fails only behind others
         let fresh = |frame: &[u8]| {
-            disagreement(frame, end, &mut self::setups()[index], &mut RowPage::new())
+            let setup = &mut self::setups()[index];
+            disagreement(
+                frame,
+                end,
+                setup,
+                &mut RowPage::new(),
+                &mut Tally::default(),
+            )
         };
         let shortest = shrunk(&frame, |frame| fresh(frame).is_some());
         let settings = &setups[index].settings;
@@ -283,6 +303,30 @@ fn compare(seed_offset: u64, mut make: impl FnMut(&mut Rng) -> Vec<u8>) {
             frame.escape_ascii(),
             shortest.escape_ascii(),
             fresh(&shortest).unwrap_or_else(|| "fails only behind the frames before it".into()),
+        );
+    }
+    // the frames reach every way in which one can end
+    let reached = [
+        Counter::FramesLostPartial,
+        Counter::FramesLostUnparsed,
+        Counter::FramesPartial,
+        Counter::RecordsParsed,
+        Counter::RecordsUnparsedNoCef,
+        Counter::RecordsUnparsedHeader,
+        Counter::RecordsDegradedSeverity,
+        Counter::RecordsDegradedPipe,
+        Counter::RecordsDegradedStray,
+        Counter::RecordsInvalidUtf8,
+        Counter::ValuesTruncated,
+        Counter::ValuesUnfit,
+        Counter::TimesReplaced,
+        Counter::RowsShortened,
+    ];
+    for counter in reached {
+        println!("{counter:?} {}", sums.value(counter));
+        assert!(
+            cases < 50_000 || sums.value(counter) > 0,
+            "{counter:?} was never reached"
         );
     }
 }
@@ -294,10 +338,7 @@ fn composed_frames_give_the_same_in_both() {
 
 #[test]
 fn broken_frames_give_the_same_in_both() {
-    let samples: Vec<Vec<u8>> = {
-        let mut random = Rng::with_seed(1);
-        (0..200).map(|_| generate::frame(&mut random)).collect()
-    };
+    let samples: Vec<Vec<u8>> = samples::all().into_iter().map(|s| s.frame).collect();
     compare(1, |random| generate::mutated(random, &samples));
 }
 

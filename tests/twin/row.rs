@@ -47,6 +47,9 @@ pub(crate) fn expected(
     match &reading {
         Reading::Record(record) => {
             counts.insert(Counter::RecordsParsed, 1);
+            if end == End::Partial {
+                counts.insert(Counter::FramesPartial, 1);
+            }
             match record.flaw {
                 Some("severity_missing") => counts.insert(Counter::RecordsDegradedSeverity, 1),
                 Some(_) => counts.insert(Counter::RecordsDegradedPipe, 1),
@@ -195,8 +198,9 @@ impl Sheet<'_> {
             "TimeGenerated".into(),
             iso(self.source.received.wall.0).into(),
         );
-        self.text("DeviceVendor", b"cefline");
-        self.text("DeviceProduct", b"unparsed");
+        self.members.insert("DeviceVendor".into(), "cefline".into());
+        self.members
+            .insert("DeviceProduct".into(), "unparsed".into());
         self.text("DeviceEventClassID", why.as_bytes());
         self.text(
             "Activity",
@@ -232,7 +236,10 @@ impl Sheet<'_> {
     fn computer(&mut self, envelope: &Envelope) {
         match &envelope.host {
             Some(host) => self.text("Computer", host),
-            None => self.text("Computer", self.source.peer.to_string().as_bytes()),
+            None => {
+                let peer = self.source.peer.to_string();
+                self.members.insert("Computer".into(), peer.into());
+            }
         }
         self.members.insert(
             "CollectorHostName".into(),

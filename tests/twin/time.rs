@@ -269,9 +269,7 @@ impl Parts {
                 return Some(());
             }
         }
-        if self.clock.is_none() {
-            return None;
-        }
+        self.clock?;
         set(&mut self.zone, zone(word)?)
     }
 
@@ -353,6 +351,28 @@ fn epoch(text: &[u8]) -> Option<i64> {
     i64::try_from(whole * unit + nanos).ok()
 }
 
+/// One or two digits, colon, two digits, perhaps another colon and two digits; then nothing, a letter,
+/// or the sign of a fraction or an offset.
+fn looks_like_a_clock(word: &[u8]) -> bool {
+    let shape: String = word
+        .iter()
+        .map(|byte| match byte {
+            b'0'..=b'9' => '9',
+            b'a'..=b'z' | b'A'..=b'Z' => 'a',
+            b':' => ':',
+            b'.' | b',' | b'+' | b'-' => '.',
+            _ => '?',
+        })
+        .collect();
+    let Some(rest) = shape.strip_prefix("99:").or(shape.strip_prefix("9:")) else {
+        return false;
+    };
+    ["99:99", "99"]
+        .into_iter()
+        .find_map(|digits| rest.strip_prefix(digits))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['a', '.']))
+}
+
 /// Where the time at the front of a syslog header ends; 0 if there is none.
 pub(crate) fn header_time_end(text: &[u8]) -> usize {
     let words = words(text);
@@ -378,7 +398,7 @@ pub(crate) fn header_time_end(text: &[u8]) -> usize {
     }
     for (index, (_, word)) in words.iter().enumerate().take(8) {
         let bare = word.strip_suffix(b":").unwrap_or(word);
-        if bare.first().is_some_and(u8::is_ascii_digit) && clock(bare, b':').is_some() {
+        if looks_like_a_clock(bare) {
             let colon = word.len() - bare.len();
             // the zone or the year behind belongs to it
             if colon == 0

@@ -240,6 +240,8 @@ pub enum Expr {
     Or(Vec<Expr>),
     /// A comparison of values with an order.
     Compare(Comparison, Box<Expr>, Box<Expr>),
+    /// The value lies between these two, or is one of them; the flag is for the opposite.
+    Between(bool, Box<Expr>, Vec<Expr>),
     /// A test of a text.
     Text(TextTest),
     /// The value is one of these; the flag is for the opposite.
@@ -284,6 +286,16 @@ impl Expr {
             Expr::Or(parts) => truth(parts.iter().any(|part| part.value(chunk, row).is_true())),
             Expr::Compare(comparison, left, right) => {
                 comparison.apply(&left.value(chunk, row), &right.value(chunk, row))
+            }
+            Expr::Between(negated, value, ends) => {
+                let value = value.value(chunk, row);
+                let mut ends = ends.iter().map(|end| end.value(chunk, row));
+                let mut holds = |comparison: Comparison| {
+                    ends.next()
+                        .is_some_and(|end| comparison.apply(&value, &end).is_true())
+                };
+                let inside = holds(Comparison::GreaterOrEqual) && holds(Comparison::LessOrEqual);
+                truth(inside != *negated)
             }
             Expr::Text(text) => truth(text.holds(chunk, row)),
             Expr::OneOf(negated, value, list) => {

@@ -159,7 +159,11 @@ impl<'p> Grouping<'p> {
             for expr in self.keys {
                 write_key(&expr.value(chunk, row), &mut key);
             }
-            let group = self.group(&key);
+            let group = if self.keys.is_empty() {
+                0
+            } else {
+                self.group(&key)
+            };
             for (aggregate, state) in self.aggregates.iter().zip(&mut self.states) {
                 add_row(aggregate, state, group, chunk, row, &mut key);
             }

@@ -5,119 +5,19 @@
 //! `TimeGenerated` goes through the blocks from the newest on and stops when the rest of them
 //! cannot matter.
 
-use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::super::table::{Block, Schema, Snapshot, TABLE};
 use super::super::values::{Shape, Values};
-use super::chunk::{Chunk, Column, Picks};
-use super::expression::{Expr, Scalar, Type, scalar_text};
+use super::answer::{Answer, AnswerColumn};
+use super::bind::Head;
+use super::chunk::{Chunk, Column};
+use super::expression::Expr;
 use super::group::{Grouping, push_scalar};
-use super::plan::{Head, Key, Plan, Step};
-use crate::limits::{QUERY_ANSWER_BYTES_MAX, QUERY_ANSWER_ROWS_MAX};
-
-/// An answer: a table of its own.
-#[derive(Debug)]
-pub struct Answer {
-    /// Its columns.
-    pub columns: Vec<AnswerColumn>,
-    /// How many rows it has.
-    pub rows_count: usize,
-    /// True if there would have been more rows.
-    pub is_cut: bool,
-    values: Vec<Values>,
-}
-
-/// A column of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerColumn {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub kind: Type,
-}
-
-impl Answer {
-    /// One value, as the query API writes it: times as text, absent numbers as null.
-    #[must_use]
-    pub fn cell(&self, row: usize, column: usize) -> Value {
-        let (Some(values), Some(head)) = (self.values.get(column), self.columns.get(column)) else {
-            return Value::Null;
-        };
-        match (values, head.kind) {
-            (Values::Text(texts), _) => Value::from(texts.get(row)),
-            (Values::Real(reals), _) => match reals.get(row).copied().flatten() {
-                Some(real) if !real.is_finite() => Value::from(real.to_string()),
-                real => Value::from(real),
-            },
-            (Values::Whole(wholes), kind) => match (wholes.get(row).copied().flatten(), kind) {
-                (None, _) => Value::Null,
-                (Some(whole), Type::Bool) => Value::from(whole != 0),
-                (Some(whole), Type::DateTime | Type::Span) => {
-                    Value::from(scalar_text(&Scalar::Whole(whole), kind))
-                }
-                (Some(whole), _) => Value::from(whole),
-            },
-        }
-    }
-
-    /// All rows, as the query API writes them.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Vec<Value>> {
-        let row = |row| {
-            (0..self.columns.len())
-                .map(|column| self.cell(row, column))
-                .collect()
-        };
-        (0..self.rows_count).map(row).collect()
-    }
-
-    /// The answer of the query API. Rows that would make it too long are left out, and the answer
-    /// then says so as the real one does.
-    #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
-        let heads: Vec<Value> = self
-            .columns
-            .iter()
-            .map(|column| json!({"name": column.name, "type": column.kind.name()}))
-            .collect();
-        let mut out = b"{\"tables\":[{\"name\":\"PrimaryResult\",\"columns\":".to_vec();
-        out.extend_from_slice(Value::from(heads).to_string().as_bytes());
-        out.extend_from_slice(b",\"rows\":[");
-        let mut is_cut = self.is_cut;
-        for row in 0..self.rows_count {
-            if out.len() > QUERY_ANSWER_BYTES_MAX {
-                is_cut = true;
-                break;
-            }
-            if row > 0 {
-                out.push(b',');
-            }
-            let cells: Vec<Value> = (0..self.columns.len())
-                .map(|column| self.cell(row, column))
-                .collect();
-            out.extend_from_slice(Value::from(cells).to_string().as_bytes());
-        }
-        out.extend_from_slice(b"]}]");
-        if is_cut {
-            let error = json!({
-                "code": "PartialError",
-                "message": "There were some errors when processing your query.",
-                "details": [{"code": "EngineError", "message": format!(
-                    "Too large: only the first rows are here, at most {QUERY_ANSWER_ROWS_MAX} rows \
-                     or {QUERY_ANSWER_BYTES_MAX} bytes. Summarize, project or take fewer."
-                )}],
-            });
-            out.extend_from_slice(b",\"error\":");
-            out.extend_from_slice(error.to_string().as_bytes());
-        }
-        out.push(b'}');
-        out
-    }
-}
+use super::plan::{Plan, Step};
+use super::top::Top;
+use crate::limits::QUERY_ANSWER_ROWS_MAX;
 
 /// What feeds a step.
 enum Feed {
@@ -300,7 +200,7 @@ impl<'p> Gathering<'p> {
     fn is_done(&self, next: &Feed, by_time: bool) -> bool {
         match (self, next) {
             (Gathering::Take(left, _), _) => *left == 0,
-            (Gathering::Top(top), _) if top.count == 0 => true,
+            (Gathering::Top(top), _) if top.is_full() => true,
             (Gathering::Top(top), Feed::Block(block, _)) if by_time => {
                 let newest = block.times().map_or(i64::MIN, |(_, newest)| newest);
                 top.is_past(newest)
@@ -329,157 +229,6 @@ impl<'p> Gathering<'p> {
             Gathering::Top(top) => vec![Feed::Chunk(top.finish())],
             Gathering::Group(grouping, shapes) => vec![Feed::Chunk(grouping.finish(shapes))],
         }
-    }
-}
-
-/// A row that may be among the first.
-struct Candidate {
-    keys: Vec<Scalar<'static>>,
-    /// Place of its chunk among those kept, and of its row there.
-    at: (u32, u32),
-    /// Place in the table, to settle a draw.
-    place: (usize, u32),
-}
-
-/// Below so many rows in order it pays to look after each chunk which chunks are still wanted.
-const FORGET_BELOW: usize = 10_000;
-
-/// The first so many rows in an order.
-struct Top<'p> {
-    count: usize,
-    order: &'p [Key],
-    shapes: &'p [Shape],
-    /// At most twice `count`; the first `sorted` of them are in order and the best so far.
-    candidates: Vec<Candidate>,
-    sorted: usize,
-    chunks: Vec<Chunk>,
-}
-
-impl<'p> Top<'p> {
-    fn new(count: usize, order: &'p [Key], shapes: &'p [Shape]) -> Self {
-        Top {
-            count,
-            order,
-            shapes,
-            candidates: Vec::new(),
-            sorted: 0,
-            chunks: Vec::new(),
-        }
-    }
-
-    /// The last of the best, if there are enough of them.
-    fn worst(&self) -> Option<&Candidate> {
-        let last = self.count.checked_sub(1)?;
-        (self.sorted == self.count)
-            .then(|| self.candidates.get(last))
-            .flatten()
-    }
-
-    fn is_past(&self, newest: i64) -> bool {
-        let key = self.worst().and_then(|worst| worst.keys.first());
-        matches!(key, Some(Scalar::Whole(time)) if *time > newest)
-    }
-
-    fn add(&mut self, chunk: Chunk, position: usize) {
-        let chunk_at = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
-        for row in &chunk.rows {
-            let keys: Vec<Scalar<'_>> = self
-                .order
-                .iter()
-                .map(|key| key.expr.value(&chunk, *row as usize))
-                .collect();
-            let place = (position, *row);
-            if let Some(worst) = self.worst()
-                && compare(self.order, (&keys, place), (&worst.keys, worst.place)).is_ge()
-            {
-                continue;
-            }
-            self.candidates.push(Candidate {
-                keys: keys.into_iter().map(Scalar::into_owned).collect(),
-                at: (chunk_at, *row),
-                place,
-            });
-            // once as soon as there are enough, then whenever as many again have gathered
-            let due = if self.sorted < self.count {
-                self.count
-            } else {
-                self.count.saturating_mul(2)
-            };
-            if self.candidates.len() >= due {
-                self.sort();
-            }
-        }
-        self.chunks.push(chunk);
-        if self.count < FORGET_BELOW {
-            self.forget_chunks();
-        }
-    }
-
-    fn sort(&mut self) {
-        let order = self.order;
-        self.candidates
-            .sort_by(|one, two| compare(order, (&one.keys, one.place), (&two.keys, two.place)));
-        self.candidates.truncate(self.count);
-        self.sorted = self.candidates.len();
-    }
-
-    /// Empties the chunks of which no row is left.
-    fn forget_chunks(&mut self) {
-        let mut wanted = vec![false; self.chunks.len()];
-        for candidate in &self.candidates {
-            if let Some(wanted) = wanted.get_mut(candidate.at.0 as usize) {
-                *wanted = true;
-            }
-        }
-        for (chunk, _) in self
-            .chunks
-            .iter_mut()
-            .zip(&wanted)
-            .filter(|(_, wanted)| !**wanted)
-        {
-            *chunk = Chunk::default();
-        }
-    }
-
-    fn finish(mut self) -> Chunk {
-        self.sort();
-        let rows = self
-            .candidates
-            .iter()
-            .map(|candidate| candidate.at)
-            .collect();
-        let picks = Picks {
-            chunks: self.chunks,
-            rows,
-        };
-        Chunk::of_picks(picks, self.shapes)
-    }
-}
-
-/// The order of two rows by their keys. A draw goes by the place in the table, in the direction of
-/// the first key: so the newest first means the last to arrive first.
-fn compare(
-    order: &[Key],
-    one: (&[Scalar<'_>], (usize, u32)),
-    two: (&[Scalar<'_>], (usize, u32)),
-) -> Ordering {
-    for (key, (left, right)) in order.iter().zip(one.0.iter().zip(two.0)) {
-        let nulls = match (left, right) {
-            (Scalar::Null, Scalar::Null) => Ordering::Equal,
-            (Scalar::Null, _) if key.nulls_first => Ordering::Less,
-            (Scalar::Null, _) => Ordering::Greater,
-            (_, Scalar::Null) if key.nulls_first => Ordering::Greater,
-            (_, Scalar::Null) => Ordering::Less,
-            _ if key.ascending => left.order(right),
-            _ => right.order(left),
-        };
-        if nulls.is_ne() {
-            return nulls;
-        }
-    }
-    match order.first() {
-        Some(key) if !key.ascending => two.1.cmp(&one.1),
-        _ => one.1.cmp(&two.1),
     }
 }
 
