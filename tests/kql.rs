@@ -708,7 +708,6 @@ proptest! {
         match fixture.ask(&query) {
             Ok(answer) => { let _ = answer.to_json(); }
             Err(error) => drop(error.explain(&query)),
-            Err(error) => { let _ = error.explain(&query); }
         }
     }
 

@@ -20,6 +20,7 @@ mod outage;
 mod process;
 mod rig;
 mod stopping;
+mod streams;
 mod table;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

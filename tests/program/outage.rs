@@ -14,8 +14,8 @@ use std::time::Duration;
 
 /// Rows before the outage and behind it.
 const ROWS: u64 = 60_000;
-/// Of the outage, what the buffers on the way may take to fill.
-const FILL_SHARE: u32 = 3;
+/// A sender that sends nothing for so long is held up.
+const STILL: Duration = Duration::from_secs(1);
 
 /// Little memory, so that it is soon full; the rest is as usual.
 const KEYS: Keys = Keys {
@@ -55,11 +55,12 @@ fn outage(kind: &str, seconds: u64) {
     ));
     let begun = Clock::start();
     let end = Mono(0).plus(Duration::from_secs(seconds));
-    let full = Mono(0).plus(Duration::from_secs(seconds) / FILL_SHARE);
-    until("the buffers fill", SOON, || {
-        (begun.mono() >= full).then_some(())
-    });
-    let sent_when_full = control.messages.load(Ordering::Relaxed);
+    let sent_when_full = standstill(&control);
+    let held_up_at = Duration::from_nanos(begun.mono().0);
+    assert!(
+        begun.mono() < end,
+        "senders were held up only after {held_up_at:?}"
+    );
     let mut readiness = None;
     let mut sent_at_end = sent_when_full;
     until("the outage is over", SOON, || {
@@ -75,15 +76,15 @@ fn outage(kind: &str, seconds: u64) {
         None
     });
     let slipped_through = sent_at_end - sent_when_full;
-    println!("{sent_when_full} sent when full, {slipped_through} more until the end");
-    assert_eq!(slipped_through, 0, "senders were not held up");
+    println!("{sent_when_full} sent, then none from {held_up_at:?} on, until the end");
+    assert_eq!(slipped_through, 0, "senders went on");
     let readiness = readiness.unwrap();
     assert_eq!(readiness.status, 503, "{readiness:?}");
     assert!(forwarder.account().count("reads_paused_total") > 0);
 
     let before = forwarder.account().count("rows_uploaded_total");
     uploaded(before + ROWS);
-    assert_eq!(forwarder.readiness().body, "ready\n");
+    assert_eq!(forwarder.readiness().status, 200);
     control.stop.store(true, Ordering::Relaxed);
     let report = sender.join().unwrap();
     assert!(report.is_clean(), "{report:?}");
@@ -103,6 +104,18 @@ fn outage(kind: &str, seconds: u64) {
     );
     assert!(ids.surplus() <= twice);
     assert_memory(&forwarder, started_kib);
+}
+
+/// Waits until the sender is held up; gives how much it had sent by then.
+fn standstill(control: &SendControl) -> u64 {
+    let (mut sent, mut since) = (0, Clock::start());
+    until("senders are held up", SOON, || {
+        let now = control.messages.load(Ordering::Relaxed);
+        if now != sent {
+            (sent, since) = (now, Clock::start());
+        }
+        (since.mono() >= Mono(0).plus(STILL)).then_some(sent)
+    })
 }
 
 fn start_sender(
