@@ -13,11 +13,13 @@
 )]
 
 mod account;
+mod connections;
 mod end_to_end;
 mod faults;
 mod http;
 mod outage;
 mod process;
+mod receiving;
 mod rig;
 mod stopping;
 mod streams;
