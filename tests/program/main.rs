@@ -13,10 +13,12 @@
 )]
 
 mod account;
+mod commands;
 mod connections;
 mod end_to_end;
 mod faults;
 mod http;
+mod mistakes;
 mod outage;
 mod process;
 mod receiving;

@@ -6,7 +6,7 @@ use crate::table::Table;
 use cefline::clock::{Clock, Mono};
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -45,7 +45,8 @@ pub(crate) struct Process {
     child: Child,
     stdout: Output,
     stderr: Output,
-    readers: Vec<JoinHandle<()>>,
+    /// Threads that end when its streams do.
+    helpers: Vec<JoinHandle<()>>,
 }
 
 /// How a command ended.
@@ -60,21 +61,29 @@ pub(crate) struct Ended {
 impl Process {
     /// Starts `cefline` with these arguments, in `folder`.
     pub(crate) fn start(arguments: &[&str], folder: &Path) -> Process {
+        Process::fed(arguments, folder, Vec::new())
+    }
+
+    /// Starts it with `input` on its standard input.
+    pub(crate) fn fed(arguments: &[&str], folder: &Path, input: Vec<u8>) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cefline"))
             .args(arguments)
             .current_dir(folder)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // it may not want to read it all, or any
+        let feeder = thread::spawn(move || drop(stdin.write_all(&input)));
         let (stdout, out) = collect(child.stdout.take().unwrap());
         let (stderr, err) = collect(child.stderr.take().unwrap());
         Process {
             child,
             stdout,
             stderr,
-            readers: vec![out, err],
+            helpers: vec![feeder, out, err],
         }
     }
 
@@ -108,8 +117,8 @@ impl Process {
         let end = until("the end of a process", time, || {
             self.child.try_wait().unwrap()
         });
-        for reader in self.readers.drain(..) {
-            reader.join().unwrap();
+        for helper in self.helpers.drain(..) {
+            helper.join().unwrap();
         }
         Ended {
             code: end.code(),
