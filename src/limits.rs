@@ -74,6 +74,10 @@ pub const COLUMN_BYTES_MAX: usize = 64 * KIB;
 pub const PAGE_BYTES: usize = 256 * KIB;
 /// Room behind that for the row that crosses the mark, so that it does not have to move.
 pub const PAGE_BYTES_SLACK: usize = 64 * KIB;
+/// Pages that a shard fills side by side, by the kind of message: rows of one product behind each
+/// other are found alike by gzip, which looks back no further than 32 KiB. 16 of them make bodies of
+/// mixed traffic a third shorter, and gzip a third faster, than one.
+pub const LANES: usize = 16;
 /// Memory for pages, by default; the number of pages follows from it and is what bounds the rows
 /// that are held before compression.
 pub const PAGES_BYTES_DEFAULT: usize = 64 * MIB;

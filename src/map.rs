@@ -57,6 +57,40 @@ pub struct Source {
     pub received: Moment,
 }
 
+/// A frame that has been read, and not yet written as a row: time to choose the page.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft<'f> {
+    frame: Frame<'f>,
+    parsed: Result<Record<'f>, (cef::Unparsed, Origin<'f>)>,
+}
+
+impl<'f> Draft<'f> {
+    /// Reads a frame.
+    #[must_use]
+    pub fn of(frame: Frame<'f>) -> Self {
+        Draft {
+            frame,
+            parsed: parse::parse(frame.bytes),
+        }
+    }
+
+    /// A number that is the same for messages of one vendor's product, whose rows look alike. Spread
+    /// over all bits; not against an adversary, who would gain nothing.
+    #[must_use]
+    pub fn kind(&self) -> u64 {
+        let Ok(record) = &self.parsed else {
+            return 0;
+        };
+        let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        let vendor = record
+            .header
+            .vendor
+            .iter()
+            .fold(0xCBF2_9CE4_8422_2325, fold);
+        record.header.product.iter().fold(vendor, fold)
+    }
+}
+
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -131,34 +165,45 @@ impl Mapper {
         page: &mut RowPage,
         tally: &mut Tally,
     ) -> Outcome {
+        self.put(&Draft::of(frame), source, page, tally)
+    }
+
+    /// Writes the row of a draft into the page, and counts.
+    pub fn put(
+        &mut self,
+        draft: &Draft<'_>,
+        source: Source,
+        page: &mut RowPage,
+        tally: &mut Tally,
+    ) -> Outcome {
         let before = page.bytes_len();
         self.stamp(source.received.wall);
-        match parse::parse(frame.bytes) {
+        let end = draft.frame.end;
+        match &draft.parsed {
             Ok(record) => {
                 tally.add(Counter::RecordsParsed, 1);
-                count_flaws(&record, tally);
-                let end = frame.end;
+                count_flaws(record, tally);
                 if end == End::Partial {
                     tally.add(Counter::FramesPartial, 1);
                 }
                 self.write(source, page, tally, |mapper, row, shortened| {
-                    mapper.record_row(row, &record, source, end, shortened);
+                    mapper.record_row(row, record, source, end, shortened);
                 });
             }
-            Err((why, _)) if frame.end == End::Partial => {
-                count_unparsed(why, tally);
+            Err((why, _)) if end == End::Partial => {
+                count_unparsed(*why, tally);
                 tally.add(Counter::FramesLostPartial, 1);
                 return Outcome::Lost;
             }
             Err((why, _)) if self.settings.unparsed == Unparsed::Drop => {
-                count_unparsed(why, tally);
+                count_unparsed(*why, tally);
                 tally.add(Counter::FramesLostUnparsed, 1);
                 return Outcome::Lost;
             }
             Err((why, origin)) => {
-                count_unparsed(why, tally);
+                count_unparsed(*why, tally);
                 self.write(source, page, tally, |mapper, row, shortened| {
-                    mapper.unparsed_row(row, frame, why, origin, source, shortened);
+                    mapper.unparsed_row(row, draft.frame, *why, *origin, source, shortened);
                 });
             }
         }

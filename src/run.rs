@@ -389,7 +389,7 @@ impl Watched for View {
                 "the service has not accepted for {seconds} s: {what}"
             ));
         }
-        if self.ring.is_exhausted() {
+        if self.ring.shards_waiting() > 0 {
             let remark = "all pages are in use: senders wait";
             // under a full load that is so again and again, for a moment
             if gauges.accepted_ago.unwrap_or(gauges.uptime) >= OUTAGE_TIME {

@@ -11,9 +11,10 @@ use cefline::clock::Clock;
 use cefline::config::FramingChoice;
 use cefline::frame::{Cut, End, Frame, Framer};
 use cefline::generate::{Generator, GeneratorOptions};
-use cefline::limits::FRAME_BYTES_MOST;
-use cefline::map::Mapper;
-use cefline::metrics::Tally;
+use cefline::limits::{BODY_BYTES_LEAST, FRAME_BYTES_MOST};
+use cefline::map::columns::KEYS;
+use cefline::map::{Mapper, Outcome};
+use cefline::metrics::{Counter, Tally};
 use cefline::page::RowPage;
 use forward::{ROW_BYTES_MAX, settings, source};
 
@@ -240,5 +241,55 @@ fn no_stream_takes_much_more_time_by_the_byte_than_an_ordinary_one() {
                 "{time:.1} times as long: {name} in pieces of {piece_bytes}"
             );
         }
+    }
+}
+
+/// The sum behind a shortened row holds: every column filled with what JSON makes most of, in the
+/// smallest body that may be configured.
+#[test]
+fn the_longest_row_fits_the_smallest_body() {
+    let row_bytes_max = BODY_BYTES_LEAST - 2;
+    for value in [
+        "\u{1}",
+        "-1.7976931348623157e308",
+        "-9223372036854775808",
+        "東",
+        "\\\\",
+        "1795571947482123",
+    ] {
+        let field = "\u{1}".repeat(1000);
+        let header = format!("{field}|").repeat(6);
+        let pairs: String = KEYS
+            .iter()
+            .map(|key| {
+                let is_number = value.starts_with(['-', '1']);
+                let value = if is_number {
+                    value.into()
+                } else {
+                    value.repeat(1000)
+                };
+                format!(
+                    "{}={value} other{}={} ",
+                    key.key,
+                    key.key,
+                    "\u{1}".repeat(1000)
+                )
+            })
+            .collect();
+        let frame = format!(
+            "<1>Nov 25 01:59:07 {} CEF:0|{header}{pairs}",
+            "h".repeat(255)
+        );
+        let mut mapper = Mapper::new(&settings(), row_bytes_max);
+        let (mut page, mut tally) = (RowPage::new(), Tally::default());
+        let frame = Frame {
+            bytes: frame.as_bytes(),
+            end: End::Truncated,
+        };
+        let outcome = mapper.map(frame, source(), &mut page, &mut tally);
+        assert_eq!((outcome, page.rows_count()), (Outcome::Written, 1));
+        assert_eq!(tally.value(Counter::RowsShortened), 1);
+        assert!(page.bytes_len() <= row_bytes_max, "{}", page.bytes_len());
+        forward::rows(&page);
     }
 }

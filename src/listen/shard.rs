@@ -17,8 +17,8 @@ use super::socket::{Got, Socket};
 use super::{Shared, Visitor};
 use crate::clock::Mono;
 use crate::frame::Frame;
-use crate::limits::READ_BYTES_MAX;
-use crate::map::{Mapper, Source};
+use crate::limits::{LANES, READ_BYTES_MAX};
+use crate::map::{Draft, Mapper, Source};
 use crate::metrics::{Counter, Counters, Tally};
 use crate::page::RowPage;
 use crate::ring::Ring;
@@ -67,8 +67,10 @@ struct Desk {
     ring: Arc<Ring>,
     counters: Arc<Counters>,
     mapper: Mapper,
-    /// The page being filled; none if there was none free.
-    page: Option<RowPage>,
+    /// The pages being filled, each with the rows of some kinds of messages.
+    lanes: [Option<RowPage>; LANES],
+    /// For the next lane that needs one; none if there was none free.
+    spare: Option<RowPage>,
     source: Source,
 }
 
@@ -113,7 +115,8 @@ pub(super) async fn run(parts: Parts) {
         rounds: RefCell::default(),
         stalled: RefCell::default(),
         desk: RefCell::new(Desk {
-            page: ring.claim(),
+            lanes: [const { None }; LANES],
+            spare: ring.claim(),
             ring,
             counters,
             mapper,
@@ -306,7 +309,7 @@ impl Shard {
             None
         });
         if let Some(page) = page.await {
-            self.desk.borrow_mut().page = Some(page);
+            self.desk.borrow_mut().spare = Some(page);
             self.resume();
         }
     }
@@ -391,47 +394,79 @@ impl Shard {
 }
 
 impl Desk {
+    /// When the oldest row came that is not handed over.
     fn opened_at(&self) -> Option<Mono> {
-        self.page.as_ref().and_then(RowPage::opened_at)
+        let pages = self.lanes.iter().flatten();
+        pages.filter_map(RowPage::opened_at).min()
     }
 
+    /// If one row is old enough all go: the uploader seals a body for it in any case.
     fn hand_over_if_old(&mut self, now: Mono, linger: Duration, tally: &mut Tally) {
         if self.opened_at().is_some_and(|at| now.since(at) >= linger) {
-            self.hand_over(now, tally);
+            self.hand_over_all(now, tally);
         }
     }
 
-    /// Hands the page over if it holds rows. What was counted is published first: an uploader may
+    fn hand_over_all(&mut self, now: Mono, tally: &mut Tally) {
+        for lane in 0..LANES {
+            self.hand_over(lane, now, tally);
+        }
+    }
+
+    /// Hands a lane's page over if it has one. What was counted is published first: an uploader may
     /// count the rows as taken before we could say that they were handed over.
-    fn hand_over(&mut self, now: Mono, tally: &mut Tally) {
-        let Some(page) = self.page.take_if(|page| !page.is_empty()) else {
+    fn hand_over(&mut self, lane: usize, now: Mono, tally: &mut Tally) {
+        let Some(page) = self.lanes[lane].take() else {
             return;
         };
         tally.add(Counter::RowsHanded, page.rows_count() as u64);
         tally.add(Counter::PagesHanded, 1);
         tally.publish(&self.counters);
         self.ring.hand_over(page, now);
-        self.page = self.ring.claim();
+    }
+
+    /// None is free: the fullest of ours goes on its way, so that it comes back.
+    fn hand_over_fullest(&mut self, tally: &mut Tally) {
+        let bytes = |lane: &usize| self.lanes[*lane].as_ref().map(RowPage::bytes_len);
+        if let Some(lane) = (0..LANES).max_by_key(bytes) {
+            self.hand_over(lane, self.source.received.mono, tally);
+        }
     }
 }
 
 impl Sink for Desk {
     fn is_ready(&mut self, tally: &mut Tally) -> bool {
-        if self.page.as_ref().is_some_and(RowPage::is_full) {
-            self.hand_over(self.source.received.mono, tally);
+        if self.spare.is_none() {
+            self.spare = self.ring.claim();
+            if self.spare.is_none() {
+                self.hand_over_fullest(tally);
+            }
         }
-        if self.page.is_none() {
-            self.page = self.ring.claim();
-        }
-        self.page.is_some()
+        self.spare.is_some()
     }
 
     fn take(&mut self, frame: Frame<'_>, tally: &mut Tally) {
-        let Some(page) = &mut self.page else {
+        let draft = Draft::of(frame);
+        let lane = (draft.kind() % LANES as u64) as usize;
+        if self.lanes[lane].is_none() {
+            self.lanes[lane] = self.spare.take();
+        }
+        let Some(page) = &mut self.lanes[lane] else {
             // not reached: frames are cut only while the desk is ready
             tally.add(Counter::FramesLostStop, 1);
             return;
         };
-        self.mapper.map(frame, self.source, page, tally);
+        self.mapper.put(&draft, self.source, page, tally);
+        if page.is_full() {
+            self.hand_over(lane, self.source.received.mono, tally);
+        } else if page.is_empty()
+            && let Some(page) = self.lanes[lane].take()
+        {
+            // no row came of the frame, by configuration
+            match self.spare {
+                None => self.spare = Some(page),
+                Some(_) => self.ring.give_back(page),
+            }
+        }
     }
 }

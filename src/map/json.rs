@@ -50,12 +50,12 @@ impl Room {
     /// Appends `text` to `out`, as far as there is room; nothing once something did not fit.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, text: &[u8], style: Style) {
         // nearly all texts are clean and fit
-        let clean = clean_len(text, style.semicolon != b';');
-        if clean == text.len() && clean <= self.bytes_left && !self.cut {
-            self.bytes_left = self.bytes_left.saturating_sub(clean);
-            out.extend_from_slice(text);
-        } else {
-            self.write_by_runs(out, text, style);
+        match self.bytes_left.checked_sub(text.len()) {
+            Some(left) if !self.cut && is_clean(text, style.semicolon != b';') => {
+                self.bytes_left = left;
+                out.extend_from_slice(text);
+            }
+            _ => self.write_by_runs(out, text, style),
         }
     }
 
@@ -66,6 +66,7 @@ impl Room {
         }
     }
 
+    #[inline(never)]
     fn write_by_runs(&mut self, out: &mut Vec<u8>, text: &[u8], style: Style) {
         let mut rest = text;
         while !self.cut {
@@ -173,8 +174,43 @@ impl Room {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Length of the run at the front that may be copied as it is: printable ASCII but for `"`, `\`
-/// and, if asked for, `;`.
+/// True if all bytes may be copied as they are: printable ASCII but for `"`, `\` and, if asked for,
+/// `;`. Looks at every byte, 16 at a time; the last 16 may overlap those before.
+#[inline]
+fn is_clean(text: &[u8], semicolon: bool) -> bool {
+    let (chunks, _) = text.as_chunks::<16>();
+    if let Some(last) = text.last_chunk::<16>() {
+        return chunks.iter().all(|chunk| !is_dirty(chunk, semicolon))
+            && !is_dirty(last, semicolon);
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        let flags = flags(u64::from_le_bytes(*first), semicolon)
+            | flags(u64::from_le_bytes(*last), semicolon);
+        return flags == 0;
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return flags(u64::from(first) | (u64::from(last) << 32), semicolon) == 0;
+    }
+    clean_len(text, semicolon) == text.len()
+}
+
+/// Whether one of 16 bytes needs an escape. Without an early end, so that the compiler can look at
+/// all of them at once.
+#[inline]
+fn is_dirty(chunk: &[u8; 16], semicolon: bool) -> bool {
+    let mut dirty = false;
+    for byte in chunk {
+        // as a signed number, what is below the blank is control or beyond ASCII
+        dirty |= (byte.cast_signed() < 0x20) | (*byte == b'"') | (*byte == b'\\');
+    }
+    if semicolon {
+        dirty |= chunk.contains(&b';');
+    }
+    dirty
+}
+
+/// Length of the run at the front that may be copied as it is.
 fn clean_len(text: &[u8], semicolon: bool) -> usize {
     let (words, tail) = text.as_chunks::<8>();
     let mut len = 0usize;
@@ -185,13 +221,12 @@ fn clean_len(text: &[u8], semicolon: bool) -> usize {
         }
         len = len.saturating_add(8);
     }
-    let mut last = [b' '; 8];
-    for (place, byte) in last.iter_mut().zip(tail) {
-        *place = *byte;
-    }
-    let flags = flags(u64::from_le_bytes(last), semicolon);
-    let clean = flags.trailing_zeros() as usize / 8;
-    len.saturating_add(clean.min(tail.len()))
+    let clean = |byte: &&u8| {
+        matches!(byte, 0x20..=0x7f)
+            && !matches!(byte, b'"' | b'\\')
+            && !(semicolon && **byte == b';')
+    };
+    len.saturating_add(tail.iter().take_while(clean).count())
 }
 
 /// The high bit of each byte of the word that must not be copied as it is. See "Bit Twiddling
@@ -313,6 +348,7 @@ mod tests {
                     })
                     .unwrap_or(text.len());
                 assert_eq!(clean_len(&text, semicolon), naive, "{text:?}");
+                assert_eq!(is_clean(&text, semicolon), naive == text.len(), "{text:?}");
             }
         }
     }

@@ -133,17 +133,21 @@ fn probe(len: usize, ends: (u64, u64)) -> impl Iterator<Item = usize> {
     (0..PLACES).map(move |step| first.wrapping_add(step) & (PLACES - 1))
 }
 
-/// The first and the last eight bytes; of a shorter key, all bytes and zero.
+/// The first and the last eight bytes; of a shorter key, the first and the last four, or its bytes.
+/// Together with the length this is all of a key of up to 16 bytes.
+#[inline]
 fn ends(key: &[u8]) -> (u64, u64) {
-    match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-        _ => {
-            let all = key
-                .iter()
-                .fold(0, |word, byte| (word << 8) | u64::from(*byte));
-            (all, 0)
-        }
+    if let (Some(head), Some(tail)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        return (u64::from_le_bytes(*head), u64::from_le_bytes(*tail));
     }
+    if let (Some(head), Some(tail)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        let (head, tail) = (u32::from_le_bytes(*head), u32::from_le_bytes(*tail));
+        return (u64::from(head), u64::from(tail));
+    }
+    let all = key
+        .iter()
+        .fold(0, |word, byte| (word << 8) | u64::from(*byte));
+    (all, 0)
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ pub(super) fn read_long(text: &[u8]) -> Option<i64> {
 
 /// A finite number.
 pub(super) fn read_real(text: &[u8]) -> Option<f64> {
-    let number: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    let number: f64 = text.parse().ok()?;
     number.is_finite().then_some(number)
 }
 

@@ -230,8 +230,8 @@ pub fn pairs(extension: &[u8], mut each: impl FnMut(Pair)) {
             continue;
         }
         if let Some((key, value_start)) = open {
-            let blank = matches!(byte_before(extension, start), Some(b' ' | b'\t'));
-            if start <= value_start || !blank {
+            // right behind its own equal sign, or within a word, it is none
+            if !matches!(byte_before(extension, start), Some(b' ' | b'\t')) {
                 continue;
             }
             each(pair(extension, key, value_start, start));

@@ -67,6 +67,7 @@ pub(crate) fn mutated(random: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
     frame
 }
 
+#[rustfmt::skip] // one word a line otherwise
 fn envelope(random: &mut Rng, out: &mut Vec<u8>) {
     if one_in(random, 4) {
         return;
@@ -93,15 +94,7 @@ fn envelope(random: &mut Rng, out: &mut Vec<u8>) {
         let host = pick(
             random,
             &[
-                "gw01",
-                "192.0.2.1",
-                "fe80::1",
-                "-",
-                "fw.example.com",
-                "tag:",
-                "[x]",
-                "東京",
-                "a_b",
+                "gw01", "192.0.2.1", "fe80::1", "-", "fw.example.com", "tag:", "[x]", "東京", "a_b",
                 "CEF",
             ],
         );
@@ -112,14 +105,8 @@ fn envelope(random: &mut Rng, out: &mut Vec<u8>) {
         let tag = pick(
             random,
             &[
-                "tag[77]: ",
-                "tag: ",
-                "CEF:",
-                "app 77 ID47 ",
-                "- ",
-                "[ex@32473 a=\"x\\]y\"] ",
-                "<13>",
-                "ASM:",
+                "tag[77]: ", "tag: ", "CEF:", "app 77 ID47 ", "- ", "[ex@32473 a=\"x\\]y\"] ",
+                "<13>", "ASM:",
             ],
         );
         out.extend_from_slice(tag.as_bytes());
@@ -129,6 +116,7 @@ fn envelope(random: &mut Rng, out: &mut Vec<u8>) {
     }
 }
 
+#[rustfmt::skip] // one word a line otherwise
 fn pri(random: &mut Rng, out: &mut Vec<u8>) {
     match random.usize(..10) {
         0 => {}
@@ -145,22 +133,14 @@ fn pri(random: &mut Rng, out: &mut Vec<u8>) {
     }
 }
 
+#[rustfmt::skip] // one word a line otherwise
 fn header(random: &mut Rng, out: &mut Vec<u8>) {
     let anchor = if one_in(random, 10) {
         pick(
             random,
             &[
-                "CEF: 0",
-                "CEF:1",
-                "CEF:0 ",
-                "CEF:CEF:0",
-                "CEF:",
-                "cef:0",
-                "CEF:26",
-                "CEF:x",
-                "CEF:  0",
-                "CEF",
-                "CEF:00 ",
+                "CEF: 0", "CEF:1", "CEF:0 ", "CEF:CEF:0", "CEF:", "cef:0", "CEF:26", "CEF:x",
+                "CEF:  0", "CEF", "CEF:00 ",
             ],
         )
     } else {
@@ -180,16 +160,7 @@ fn header(random: &mut Rng, out: &mut Vec<u8>) {
         }
         let choices: &[&str] = if field == 5 {
             &[
-                "5",
-                "10",
-                "High",
-                "Very-High",
-                "-1",
-                "",
-                " 7 ",
-                "rt=1",
-                "a=b c",
-                "unknown x=y",
+                "5", "10", "High", "Very-High", "-1", "", " 7 ", "rt=1", "a=b c", "unknown x=y",
             ]
         } else {
             &[
@@ -204,20 +175,14 @@ fn header(random: &mut Rng, out: &mut Vec<u8>) {
     }
 }
 
+#[rustfmt::skip] // one word a line otherwise
 fn extension(random: &mut Rng, out: &mut Vec<u8>) {
     if one_in(random, 20) {
         out.extend_from_slice(
             pick(
                 random,
                 &[
-                    "Unknown|",
-                    "stray text ",
-                    "...",
-                    "a;b|",
-                    " ",
-                    "\\n ",
-                    "=",
-                    "x:y=z ",
+                    "Unknown|", "stray text ", "...", "a;b|", " ", "\\n ", "=", "x:y=z ",
                 ],
             )
             .as_bytes(),
@@ -245,46 +210,16 @@ fn extension(random: &mut Rng, out: &mut Vec<u8>) {
     }
 }
 
+#[rustfmt::skip] // one word a line otherwise
 fn key(random: &mut Rng, few: bool) -> &'static str {
     const FEW: &[&str] = &[
-        "src",
-        "dvc",
-        "cn1",
-        "start",
-        "rt",
-        "x",
-        "externalId",
-        "msg",
-        "dtz",
+        "src", "dvc", "cn1", "start", "rt", "x", "externalId", "msg", "dtz",
     ];
     const ODD: &[&str] = &[
-        "ad.field[0]",
-        "ad.Error_,Code",
-        "_cefVer",
-        "0key",
-        "X-Forwarded-For",
-        "cefline.mark",
-        "cefline.",
-        "cefline",
-        "Computer",
-        "TimeGenerated",
-        "cs7",
-        "cs7Label",
-        "srcx",
-        "sr",
-        "a",
-        "key#1",
-        "-x",
-        ".y",
-        "a b",
-        "é",
-        "cn1Label2",
-        "TenantId",
-        "http://h/?q",
-        "",
-        "dvcx",
-        "filename",
-        "eventId",
+        "ad.field[0]", "ad.Error_,Code", "_cefVer", "0key", "X-Forwarded-For", "cefline.mark",
+        "cefline.", "cefline", "Computer", "TimeGenerated", "cs7", "cs7Label", "srcx", "sr", "a",
+        "key#1", "-x", ".y", "a b", "é", "cn1Label2", "TenantId", "http://h/?q", "", "dvcx",
+        "filename", "eventId",
     ];
     if few {
         pick(random, FEW)
@@ -317,52 +252,12 @@ fn value(random: &mut Rng, key: &str, out: &mut Vec<u8>) {
     }
 }
 
+#[rustfmt::skip] // one word a line otherwise
 const PIECES: &[&str] = &[
-    " ",
-    "  ",
-    "\t",
-    "=",
-    "==",
-    "|",
-    ";",
-    "\\",
-    "\\\\",
-    r"\=",
-    r"\n",
-    r"\r",
-    r"\|",
-    r"\t",
-    "\"",
-    "a",
-    "word",
-    "x=y",
-    " x=y",
-    "a b",
-    "http://h/?x=1&y=2",
-    "C:\\new\\report",
-    "é",
-    "東京",
-    "🎉",
-    "{\"a\": \"b\"}",
-    "\u{0}",
-    "\u{1b}[31m",
-    "\u{7f}",
-    "\r",
-    "\n",
-    "CEF:0|",
-    "#011",
-    "src=",
-    "cs1Label=",
-    "<13>",
-    "[0]",
-    "-",
-    "_",
-    ".",
-    ",",
-    "\u{202e}",
-    "%",
-    "\u{a0}",
-    "key-1=",
+    " ", "  ", "\t", "=", "==", "|", ";", "\\", "\\\\", r"\=", r"\n", r"\r", r"\|", r"\t", "\"",
+    "a", "word", "x=y", " x=y", "a b", "http://h/?x=1&y=2", "C:\\new\\report", "é", "東京", "🎉",
+    "{\"a\": \"b\"}", "\u{0}", "\u{1b}[31m", "\u{7f}", "\r", "\n", "CEF:0|", "#011", "src=",
+    "cs1Label=", "<13>", "[0]", "-", "_", ".", ",", "\u{202e}", "%", "\u{a0}", "key-1=",
     "user\\=root",
 ];
 
@@ -426,6 +321,7 @@ fn whole(random: &mut Rng) -> String {
     }
 }
 
+#[rustfmt::skip] // one word a line otherwise
 fn real(random: &mut Rng) -> String {
     match random.usize(..6) {
         0 => pick(
@@ -441,36 +337,20 @@ fn real(random: &mut Rng) -> String {
     }
 }
 
+#[rustfmt::skip] // one word a line otherwise
 fn zone(random: &mut Rng) -> &'static str {
     pick(
         random,
         &[
-            "UTC",
-            "Z",
-            "gmt",
-            "CET",
-            "EST",
-            "IST",
-            "+0100",
-            "-05:30",
-            "GMT+01:00",
-            "UTC-3",
-            "+2600",
-            "+25:59",
-            "+1:00",
-            "Europe/Berlin",
-            "America/New_York",
-            "a/b",
-            "+0160",
-            "+",
-            "GMT+",
-            "CEST",
-            " UTC",
+            "UTC", "Z", "gmt", "CET", "EST", "IST", "+0100", "-05:30", "GMT+01:00", "UTC-3",
+            "+2600", "+25:59", "+1:00", "Europe/Berlin", "America/New_York", "a/b", "+0160", "+",
+            "GMT+", "CEST", " UTC",
         ],
     )
 }
 
 /// A time in one of many forms, often near to now, sometimes none.
+#[rustfmt::skip] // one word a line otherwise
 pub(crate) fn time(random: &mut Rng) -> String {
     let day = 86_400i64;
     let second = match random.usize(..8) {
@@ -483,34 +363,13 @@ pub(crate) fn time(random: &mut Rng) -> String {
     };
     let millis = random.u32(..1000);
     let forms = [
-        "%b %d %Y %H:%M:%S",
-        "%b %d %Y %H:%M:%S.m",
-        "%b %d %Y %H:%M:%S z",
-        "%b %d %Y %H:%M:%S.m z",
-        "%b %d %H:%M:%S",
-        "%b %d %H:%M:%S",
-        "%b %e %H:%M:%S.m",
-        "%b %d %H:%M:%S z",
-        "%Y-%m-%dT%H:%M:%S.mZ",
-        "%Y-%m-%dT%H:%M:%Sz",
-        "%Y-%m-%dT%H:%MZ",
-        "%Y-%m-%d %H:%M:%S",
-        "%Y-%m-%d-%H.%M.%S.m",
-        "%a %b %e %H:%M:%S %Y",
-        "%a %b %e %H:%M:%S z %Y",
-        "%d %B %Y %H:%M:%S",
-        "%Y %b %d %H:%M:%S",
-        "%b %d %Y %H:%M:%S.m-0500",
-        "\"%Y-%m-%dT%H:%M:%Sz\"",
-        "%s",
-        "%s",
-        "%sm",
-        "%s.m",
-        "%smm",
-        "%Y-%m-%dT%H:%M:%S.mm1Z",
-        "%b %d %Y, %H:%M:%S",
-        "%H:%M:%S %d %b %Y",
-        "%b %d %Y %H:%M",
+        "%b %d %Y %H:%M:%S", "%b %d %Y %H:%M:%S.m", "%b %d %Y %H:%M:%S z", "%b %d %Y %H:%M:%S.m z",
+        "%b %d %H:%M:%S", "%b %d %H:%M:%S", "%b %e %H:%M:%S.m", "%b %d %H:%M:%S z",
+        "%Y-%m-%dT%H:%M:%S.mZ", "%Y-%m-%dT%H:%M:%Sz", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d %H:%M:%S",
+        "%Y-%m-%d-%H.%M.%S.m", "%a %b %e %H:%M:%S %Y", "%a %b %e %H:%M:%S z %Y",
+        "%d %B %Y %H:%M:%S", "%Y %b %d %H:%M:%S", "%b %d %Y %H:%M:%S.m-0500",
+        "\"%Y-%m-%dT%H:%M:%Sz\"", "%s", "%s", "%sm", "%s.m", "%smm", "%Y-%m-%dT%H:%M:%S.mm1Z",
+        "%b %d %Y, %H:%M:%S", "%H:%M:%S %d %b %Y", "%b %d %Y %H:%M",
     ];
     let form = pick(random, &forms);
     let mut text = at.strftime(form).to_string();
@@ -545,21 +404,12 @@ pub(crate) fn time(random: &mut Rng) -> String {
         3 => pick(
             random,
             &[
-                "$timestamp",
-                "Wrong Date Format",
-                "Feb 29 01:02:03",
-                "Dec 31 23:59:60",
-                "0",
-                "-1",
-                "Jan  1 00:00:00",
-                "Nov 04 2018 07:15:46 GMTcs3Label",
-                "2026",
-                "25:61:07",
-                "0000-01-01T00:00:00Z",
-                "9999-12-31T23:59:59Z",
-                "2262-04-11T23:47:16.854775807Z",
-                "1677-09-21T00:12:43Z",
-                "Mar 28 2027 02:30:00",
+                "$timestamp", "Wrong Date Format", "Feb 29 01:02:03", "Dec 31 23:59:60", "0", "-1",
+                "Jan  1 00:00:00", "Nov 04 2018 07:15:46 GMTcs3Label", "2026", "25:61:07",
+                "0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2262-04-11T23:47:16.854775807Z",
+                "1677-09-21T00:12:43Z", "Mar 28 2027 02:30:00", "99999999999", "100000000000",
+                "99999999999999", "100000000000000", "99999999999999999", "100000000000000000",
+                "9223372036854775807", "9223372036854775808",
             ],
         )
         .into(),

@@ -379,7 +379,7 @@ fn decode(bytes: &[u8]) -> Vec<Option<char>> {
 
 fn whole(text: &[u8]) -> Option<i64> {
     let text = String::from_utf8(text.to_vec()).ok()?;
-    let text = text.trim();
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
         return None;
@@ -395,7 +395,7 @@ fn whole(text: &[u8]) -> Option<i64> {
 
 fn real(text: &[u8]) -> Option<f64> {
     let text = String::from_utf8(text.to_vec()).ok()?;
-    let text = text.trim();
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     // digits with at most one point among them, and then perhaps an exponent
     let (mantissa, exponent) = match unsigned.find(['e', 'E']) {

@@ -43,9 +43,10 @@ fn all_digits(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
-/// A number of digits only; nothing if it is far too long.
+/// A number of digits only; nothing if it is far too large.
 fn number(text: &[u8]) -> Option<i128> {
-    if !all_digits(text) || text.len() > 30 {
+    let zeros = text.iter().take_while(|byte| **byte == b'0').count();
+    if !all_digits(text) || text.len() - zeros > 30 {
         return None;
     }
     Some(

@@ -38,7 +38,9 @@ impl Shard {
             self.drain_link(number, &link, read_until).await;
         }
         let mut tally = self.tally.borrow_mut();
-        self.desk.borrow_mut().hand_over(clock.mono(), &mut tally);
+        self.desk
+            .borrow_mut()
+            .hand_over_all(clock.mono(), &mut tally);
         tally.publish(&self.counters);
     }
 
@@ -94,7 +96,7 @@ impl Shard {
         let page = page.await;
         let found = page.is_some();
         if found {
-            self.desk.borrow_mut().page = page;
+            self.desk.borrow_mut().spare = page;
         }
         found
     }
