@@ -390,12 +390,11 @@ impl Watched for View {
             ));
         }
         if self.ring.shards_waiting() > 0 {
-            let remark = "all pages are in use: senders wait";
+            remarks.insert(0, "all pages are in use: senders wait".to_owned());
             // under a full load that is so again and again, for a moment
             if gauges.accepted_ago.unwrap_or(gauges.uptime) >= OUTAGE_TIME {
-                return Err([remark, &*remarks.join("; ")].join("; "));
+                return Err(remarks.join("; "));
             }
-            remarks.push(remark.to_owned());
         }
         Ok(if remarks.is_empty() {
             "ready".into()

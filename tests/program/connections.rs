@@ -5,22 +5,26 @@ use crate::process::{EmulatorProcess, ForwarderProcess, Keys, SOON, until};
 use crate::rig::Rig;
 use crate::table::Table;
 use cefline::clock::Clock;
+use cefline::config::Machine;
 use cefline::emulator::stamp::parse_time;
 use cefline::metrics::Counter;
-use cefline::send::{Rate, SendControl, SendOptions, send};
+use cefline::send::{Framing, Lines, Rate, SendControl, SendOptions, Source, Writes, send};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 /// Idle connections.
 const IDLE_COUNT: u64 = 3_000;
+/// What they send.
+const IDLE_FRAME: &str = "<13>CEF:0|Acme|Gate|1|100|conn|5|src=192.0.2.1";
 /// Messages before them: several times what all pages hold.
-const WARM_UP_COUNT: u64 = 30_000;
+const WARM_UP_COUNT: u64 = 100_000;
 /// What each may take of user memory: a kibibyte, and an eighth for how the allocator rounds.
 const IDLE_BYTES_MAX: u64 = 1_024 + 128;
 /// The promise for data on any connection, from the sender's write to our read.
@@ -45,7 +49,9 @@ fn idle_connections_cost_a_kibibyte_of_memory_each_and_no_processor_time() {
         },
     );
     // what all connections share is touched before: pages, bodies, buffers
+    let line = Lines::parse(format!("{IDLE_FRAME}\n").into_bytes()).unwrap();
     let warm_up = SendOptions {
+        source: Source::Lines(Arc::new(line)),
         count: Some(WARM_UP_COUNT),
         ..SendOptions::new(forwarder.tcp)
     };
@@ -90,7 +96,7 @@ fn open(to: SocketAddr, count: u64) -> Vec<TcpStream> {
 
 fn write_to_each(sockets: &mut [TcpStream]) {
     for socket in sockets {
-        writeln!(socket, "<13>CEF:0|Acme|Gate|1|100|conn|5|src=192.0.2.1").unwrap();
+        writeln!(socket, "{IDLE_FRAME}").unwrap();
     }
 }
 
@@ -225,4 +231,54 @@ fn a_quiet_connection_is_read_within_a_tenth_of_a_second_while_others_are_busy()
         control.stop.store(true, Ordering::Relaxed);
         assert!(sender.join().unwrap().is_clean());
     });
+}
+
+#[test]
+fn a_busy_connection_moves_to_the_shard_with_less_to_do_and_loses_nothing() {
+    let _machine = alone();
+    if Machine::read().cores.len() < 2 {
+        println!("skipped: one core, and so one shard");
+        return;
+    }
+    let mut rig = Rig::start(Keys {
+        more: "[runtime]\ningest_cores = 2",
+        ..Keys::default()
+    });
+    let count = 40_000;
+    let options = |seed, framing| SendOptions {
+        count: Some(count),
+        seed,
+        framing,
+        // some 8 MB a second
+        rate: Rate::per_second(12_000.0),
+        writes: Writes::RandomCuts,
+        ..SendOptions::new(rig.tcp())
+    };
+    let accepted = |connections_count| {
+        until("a connection is accepted", SOON, || {
+            (rig.count(Counter::ConnectionsAccepted) == connections_count).then_some(())
+        });
+    };
+    // they take turns, so the first and the third one share a shard
+    let mut idle = None;
+    thread::scope(|scope| {
+        let send = |seed, framing| rig.send(&options(seed, framing));
+        let first = scope.spawn(move || send(0x71, Framing::Octet));
+        accepted(1);
+        idle = Some(open(rig.tcp(), 1));
+        accepted(2);
+        let third = scope.spawn(move || send(0x73, Framing::Lf));
+        let (first, third) = (first.join().unwrap(), third.join().unwrap());
+        assert_eq!(first.messages() + third.messages(), 2 * count);
+    });
+    let snapshot = rig.settled(2 * count);
+    println!("{} moved", snapshot.value(Counter::ConnectionsMoved));
+    assert!(snapshot.value(Counter::ConnectionsMoved) > 0);
+    for seed in [0x71, 0x73] {
+        let ids = rig.emulator.ids(seed);
+        ids.assert_are(0..count);
+        assert_eq!(ids.surplus(), 0);
+    }
+    drop(idle);
+    rig.stop();
 }

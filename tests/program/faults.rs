@@ -1,10 +1,10 @@
 //! Each thing that can go wrong at the service, and that every row is accounted for and there.
 
 use crate::beside_others;
-use crate::process::Keys;
+use crate::process::{Keys, SOON, until};
 use crate::rig::Rig;
 use crate::table::Table;
-use cefline::emulator::faults::RetryAfter;
+use cefline::emulator::faults::{Oversize, RetryAfter};
 use cefline::emulator::{Faults, Options, SizeReading};
 use cefline::generate::append_id;
 use cefline::metrics::Counter;
@@ -222,6 +222,89 @@ fn bodies_past_a_limit_on_raw_bytes_are_halved_until_they_fit() {
         "{report}"
     );
     assert_eq!(rig.emulator.count(""), COUNT, "nothing was stored twice");
+}
+
+#[test]
+fn bodies_past_a_limit_are_halved_in_whatever_way_they_are_refused() {
+    let _machine = beside_others();
+    // bodies of nearly a megabyte on the wire, and a service that takes a little less
+    let keys = Keys {
+        more: "[batch]\nraw_bytes_max = \"20 MB\"\nlinger = \"2 s\"",
+        ..LARGE_BODIES
+    };
+    for (seed, oversize) in (20..).zip([Oversize::Answer, Oversize::Close, Oversize::Reset]) {
+        let options = Options {
+            size_reading: SizeReading::Wire,
+            faults: Faults {
+                body_bytes_max: Some(950_000),
+                oversize,
+                ..Faults::default()
+            },
+            ..Options::default()
+        };
+        let mut rig = Rig::with(options, keys);
+        let count = 3 * COUNT;
+        let report = rig.deliver(seed, count);
+        assert!(
+            report.snapshot.value(Counter::BodiesHalved) > 0,
+            "{oversize:?}: {report}"
+        );
+        assert_eq!(
+            rig.emulator.count(""),
+            count,
+            "{oversize:?}: nothing was stored twice"
+        );
+    }
+}
+
+#[test]
+fn answers_that_come_too_late_are_not_waited_for() {
+    let _machine = beside_others();
+    let options = Options {
+        faults: Faults {
+            slow_rate: 0.05,
+            slow_ms: 2_500,
+            ..Faults::default()
+        },
+        ..Options::default()
+    };
+    let keys = Keys {
+        sentinel: "request_time_max = \"1 s\"",
+        ..SMALL_BODIES
+    };
+    let mut rig = Rig::with(options, keys);
+    let report = rig.deliver(11, COUNT);
+    let late = report.snapshot.value(Counter::RequestsFailedTimeout);
+    assert!(late > 0, "{report}");
+    assert!(
+        report.snapshot.value(Counter::RowsMaybeTwice) > 0,
+        "{report}"
+    );
+}
+
+#[test]
+fn rows_wait_for_a_login_endpoint_that_fails_or_refuses_the_secret() {
+    let _machine = beside_others();
+    let mut rig = rig(Faults {
+        token_refused: true,
+        ..Faults::default()
+    });
+    let options = rig.options(12, COUNT);
+    let sent = rig.send(&options);
+    until("the secret is refused", SOON, || {
+        (rig.count(Counter::TokensFailed) > 1).then_some(())
+    });
+    assert_eq!(rig.view.snapshot().held(), COUNT);
+    let failing = Faults {
+        token_error_rate: 0.5,
+        ..Faults::default()
+    };
+    rig.emulator.set_faults(failing).unwrap();
+    rig.settled(COUNT);
+    rig.emulator.ids(12).assert_are(sent.ids());
+    let report = rig.stop();
+    assert_eq!(report.unsent(), 0, "{report}");
+    assert_eq!(rig.emulator.count(""), COUNT);
 }
 
 #[test]

@@ -68,6 +68,9 @@ fn a_stop_in_the_middle_of_traffic_uploads_what_has_arrived() {
     assert_eq!(ids.surplus(), 0);
     let firsts = ids.assert_are_first_of_each(CONNECTIONS);
     println!("{received} received; of each connection {firsts:?}");
+    // all were equally fast: none was read at the others' cost when the stop came
+    let (least, most) = (firsts.iter().min().unwrap(), firsts.iter().max().unwrap());
+    assert!(*most <= 4 * least, "{firsts:?}");
     assert!(!traffic.sender.ended(SOON).stdout.is_empty());
 }
 
