@@ -40,8 +40,10 @@
 //! - **Nothing is unbounded.** Each buffer, queue, wait and retry has its bound in [`limits`].
 //! - **Nothing a stranger sends can panic us**; there is no unsafe code.
 //! - **Pure modules** have no socket, no clock, no disk: time and configuration are arguments.
-//! - glommio is known to [`listen`] alone, tokio to [`upload`], [`auth`], [`watch`], [`run`],
-//!   [`emulator`], and, for `Notify` that belongs to no runtime, [`ring`].
+//! - glommio is known to [`listen`] alone; tokio to [`client`], [`auth`], [`upload`], [`watch`],
+//!   [`run`], [`emulator`] and [`cli`]. `tokio::sync`, which belongs to no runtime, is what
+//!   [`listen`] and [`ring`] share with them.
+//! - `tests/tidy.rs` holds the code against these rules, and has the table of who may use whom.
 
 pub mod auth;
 pub mod batch;

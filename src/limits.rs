@@ -28,8 +28,6 @@ pub const OCTET_COUNT_DIGITS_MAX: usize = 7;
 pub const EMPTY_FRAMES_AT_START_MAX: usize = 8;
 /// What one `recv` may bring; one such buffer for each shard, shared by its connections.
 pub const READ_BYTES_MAX: usize = 256 * KIB;
-/// What a partial frame keeps of its buffer once it is empty again: nothing above this.
-pub const PARTIAL_BYTES_KEPT: usize = 0;
 /// Open connections over all listeners, by default. Each costs a file descriptor and at most
 /// 1 KiB of user memory while idle.
 pub const CONNECTIONS_DEFAULT: usize = 10_000;

@@ -31,6 +31,24 @@ pub struct Ring {
     free_rings: Notify,
     /// Shards that may still hand over.
     shards_open: AtomicUsize,
+    /// Shards in [`Ring::claimed`].
+    shards_waiting: AtomicUsize,
+}
+
+/// Counts a shard that waits, for as long as it does.
+struct Waiting<'r>(&'r AtomicUsize);
+
+impl<'r> Waiting<'r> {
+    fn on(shards_waiting: &'r AtomicUsize) -> Self {
+        shards_waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(shards_waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Ring {
@@ -50,6 +68,7 @@ impl Ring {
             full_rings: Notify::new(),
             free_rings: Notify::new(),
             shards_open: AtomicUsize::new(shards_count),
+            shards_waiting: AtomicUsize::new(0),
         }
     }
 
@@ -65,6 +84,12 @@ impl Ring {
         self.full.len()
     }
 
+    /// How many shards wait for a page, and so their senders.
+    #[must_use]
+    pub fn shards_waiting(&self) -> usize {
+        self.shards_waiting.load(Ordering::Relaxed)
+    }
+
     /// An empty page, if there is one.
     #[must_use]
     pub fn claim(&self) -> Option<RowPage> {
@@ -73,6 +98,7 @@ impl Ring {
 
     /// An empty page, when there is one.
     pub async fn claimed(&self) -> RowPage {
+        let _waiting = Waiting::on(&self.shards_waiting);
         loop {
             // registered before the look, so that a page given back in between is not missed
             let rings = self.free_rings.notified();

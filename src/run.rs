@@ -4,6 +4,7 @@
 use crate::cli::Failure;
 use crate::clock::{Clock, Mono};
 use crate::config::{Config, Machine};
+use crate::limits::OUTAGE_TIME;
 use crate::listen::{self, Listening};
 use crate::metrics::expose::{self, Gauges};
 use crate::metrics::{Counter, Counters, Latency, Snapshot, Stage};
@@ -388,8 +389,12 @@ impl Watched for View {
                 "the service has not accepted for {seconds} s: {what}"
             ));
         }
-        if self.ring.pages_waiting() >= self.ring.pages_count() {
-            return Err("all pages are in use: senders wait".into());
+        if self.ring.shards_waiting() > 0 {
+            remarks.insert(0, "all pages are in use: senders wait".to_owned());
+            // under a full load that is so again and again, for a moment
+            if gauges.accepted_ago.unwrap_or(gauges.uptime) >= OUTAGE_TIME {
+                return Err(remarks.join("; "));
+            }
         }
         Ok(if remarks.is_empty() {
             "ready".into()

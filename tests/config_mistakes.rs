@@ -122,6 +122,16 @@ const MISTAKES: &[Mistake] = &[
         "client_id = \"00000000-0000-0000-0000-000000000000\"\nclient_secret = \"canary~NOT.a-secret_8Q\"",
         &[":13: sentinel.identity.client_secret: unknown key; secrets are not written here"],
     ),
+    mistake(
+        "tcp = [",
+        "tpc = [",
+        &["cefline.toml:2: listen.tpc: unknown key; did you mean tcp?"],
+    ),
+    mistake(
+        "[listen]",
+        "[lisen]",
+        &["cefline.toml:1: lisen: unknown key; did you mean [listen]?"],
+    ),
     // ---- TOML
     mistake(
         TCP,

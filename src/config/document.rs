@@ -16,6 +16,9 @@ use super::nearest::nearest;
 use super::value::{Checked, Wrong, kind_of};
 use crate::limits::VALUE_CHARS_SHOWN;
 
+const KEY_MISSING: &str = "this key is missing";
+const SECTION_MISSING: &str = "this section is missing";
+
 /// What reading a text has found so far.
 pub(super) struct Reader<'t> {
     text: &'t str,
@@ -169,11 +172,30 @@ impl<'t> Reader<'t> {
     /// Reports the unknown keys, each with what was likely meant.
     pub(super) fn finish(&mut self) {
         for (section, name, place) in std::mem::take(&mut self.unknown) {
+            self.forget_missing(section, &name);
             let wrong = Wrong::new("unknown key", self.meant_by(section, &name));
             let mut finding = self.finding_at(&full_name(section, &name), Some(place), wrong);
             finding.value = None; // it could be a secret
             self.findings.push(finding);
         }
+    }
+
+    /// What is missing because it is misspelt is one mistake, not two.
+    fn forget_missing(&mut self, section: &str, misspelt: &str) {
+        let Some(meant) = self.nearest_here(section, misspelt) else {
+            return;
+        };
+        let meant = full_name(section, meant);
+        let is_it = |finding: &Finding| {
+            finding.key == meant && [KEY_MISSING, SECTION_MISSING].contains(&&*finding.what)
+        };
+        self.findings.retain(|finding| !is_it(finding));
+    }
+
+    /// The known name of this section that is nearest to an unknown one, if any is near.
+    fn nearest_here(&self, section: &str, name: &str) -> Option<&'static str> {
+        let here = self.known.iter().filter(|known| known.0 == section);
+        nearest(name, here.map(|known| known.1))
     }
 
     fn meant_by(&self, section: &str, name: &str) -> String {
@@ -182,25 +204,20 @@ impl<'t> Reader<'t> {
                     in sentinel.identity.secret_file"
                 .into();
         }
-        let here = || {
-            self.known
-                .iter()
-                .filter(|known| known.0 == section)
-                .map(|known| known.1)
-        };
         if let Some(elsewhere) = self.known.iter().find(|known| known.1 == name) {
             return match elsewhere.0 {
                 "" => format!("did you mean the section [{name}]?"),
                 home => format!("did you mean {home}.{name}, in the section [{home}]?"),
             };
         }
-        if let Some(meant) = nearest(name, here()) {
+        if let Some(meant) = self.nearest_here(section, name) {
             return match section {
                 "" => format!("did you mean [{meant}]?"),
                 _ => format!("did you mean {meant}?"),
             };
         }
-        let names: Vec<&str> = here().collect();
+        let here = self.known.iter().filter(|known| known.0 == section);
+        let names: Vec<&str> = here.map(|known| known.1).collect();
         match section {
             "" => format!("sections are {}", names.join(", ")),
             _ => format!("[{section}] has the keys {}", names.join(", ")),
@@ -241,7 +258,7 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
             }
             None if required && reports_missing => {
                 let advice = format!("write [{name}]; `cefline config` shows all of it");
-                let wrong = Wrong::new("this section is missing", advice);
+                let wrong = Wrong::new(SECTION_MISSING, advice);
                 self.reader.wrong(name, wrong);
                 reports_missing = false;
             }
@@ -366,7 +383,7 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
     fn report_missing(&mut self, key: &str, example: &str) {
         let name = full_name(self.name, key);
         if self.reports_missing && !self.reader.is_written(&name) {
-            let wrong = Wrong::new("this key is missing", format!("write {key} = {example}"));
+            let wrong = Wrong::new(KEY_MISSING, format!("write {key} = {example}"));
             let mut finding = self.reader.finding_at(&name, self.place.clone(), wrong);
             finding.value = None; // the place is that of the section's header
             self.reader.findings.push(finding);

@@ -8,14 +8,16 @@
 //! When no page is free the main task reads nobody until one is: the kernel's buffers fill, and TCP
 //! slows the senders down.
 
+mod drain;
+mod housekeeping;
+
 use super::connection::{Connection, Fed, Sink};
-use super::placement;
 use super::rounds::{Interval, Rounds};
 use super::socket::{Got, Socket};
 use super::{Shared, Visitor};
 use crate::clock::Mono;
 use crate::frame::Frame;
-use crate::limits::{DRAIN_READ_TIME, LANES, READ_BYTES_MAX};
+use crate::limits::{LANES, READ_BYTES_MAX};
 use crate::map::{Draft, Mapper, Source};
 use crate::metrics::{Counter, Counters, Tally};
 use crate::page::RowPage;
@@ -171,11 +173,12 @@ impl Shard {
             }
             self.read_round();
             let now = clock.mono();
-            self.publish(now);
             if now.since(kept_house) >= HOUSEKEEPING {
                 self.keep_house(now.since(kept_house), now);
                 kept_house = now;
             }
+            // last: nothing may wake us for long
+            self.publish(now);
             self.pause(kept_house.plus(HOUSEKEEPING)).await;
         }
     }
@@ -383,168 +386,6 @@ impl Shard {
         self.links.borrow_mut().remove(&number);
         self.shared.loads[self.index].disconnect();
         link.asleep.notify_one();
-    }
-
-    /// Once a second: loads, unfinished frames that are too old or too many.
-    fn keep_house(&self, elapsed: Duration, now: Mono) {
-        let rate = |bytes: u64| bytes * 1_000 / (elapsed.as_millis() as u64).max(1);
-        let rates: Vec<(u32, u64)> = self
-            .links
-            .borrow()
-            .iter()
-            .map(|(number, link)| (*number, rate(link.bytes.take())))
-            .collect();
-        let loads = &self.shared.loads;
-        loads[self.index].measure(rates.iter().map(|(_, bytes)| bytes).sum());
-        if let Some((number, to)) = placement::relieve(self.index, loads, rates.into_iter()) {
-            self.move_away(number, to);
-        }
-        if self.held_bytes.get() > 0 {
-            self.close_overdue(now);
-        }
-    }
-
-    /// Gives a connection to another shard, with the bytes that it holds.
-    fn move_away(&self, number: u32, to: usize) {
-        let Some(link) = self.links.borrow().get(&number).cloned() else {
-            return;
-        };
-        if !link.is_awake.get() {
-            return;
-        }
-        let Ok(stream) = link.socket.detach() else {
-            return;
-        };
-        let Ok(permit) = self.shared.doors[to].try_reserve() else {
-            return;
-        };
-        let fresh = Connection::new(
-            self.shared.listen.framing,
-            self.shared.listen.frame_bytes_max,
-        );
-        self.hold(link.connection.borrow().held_bytes(), 0);
-        let connection = link.connection.replace(fresh);
-        self.shared.loads[to].connect();
-        self.tally.borrow_mut().add(Counter::ConnectionsMoved, 1);
-        self.forget(number, &link);
-        permit.send(Visitor {
-            stream,
-            peer: link.peer,
-            connection,
-        });
-    }
-
-    /// Closes connections whose frame was begun too long ago, and those with the oldest unfinished
-    /// frames while all together hold more than they may.
-    fn close_overdue(&self, now: Mono) {
-        let listen = &self.shared.listen;
-        let budget = listen.partial_bytes_max / self.shared.loads.len().max(1);
-        let mut holding: Vec<(Mono, u32, Rc<Link>)> = self
-            .links
-            .borrow()
-            .iter()
-            .filter_map(|(number, link)| {
-                let since = link.connection.borrow().held_since()?;
-                Some((since, *number, link.clone()))
-            })
-            .collect();
-        holding.sort_by_key(|(since, number, _)| (*since, *number));
-        for (since, number, link) in holding {
-            if self.stalled.borrow().contains(&number) {
-                continue;
-            }
-            let why = if now.since(since) > listen.partial_age_max {
-                Counter::ConnectionsClosedByStall
-            } else if self.held_bytes.get() > budget {
-                Counter::ConnectionsClosedByBudget
-            } else {
-                return;
-            };
-            tracing::warn!(peer = %link.peer, "closing a connection with an unfinished frame");
-            self.finish(number, &link, why);
-        }
-    }
-
-    /// The program stops: reads what has arrived, finishes every connection, hands the last page
-    /// over. Waits for pages no longer than the program goes on uploading.
-    async fn drain(&self) {
-        let clock = self.shared.clock;
-        let read_until = clock.mono().plus(DRAIN_READ_TIME);
-        // those on their way to us come first
-        while !self.shared.all_have_left() && clock.mono() < read_until {
-            glommio::timer::sleep(Duration::from_millis(1)).await;
-        }
-        while !self.shared.is_anteroom_empty(self.index) {
-            glommio::executor().yield_now().await;
-        }
-        let links: Vec<(u32, Rc<Link>)> = self
-            .links
-            .borrow()
-            .iter()
-            .map(|(number, link)| (*number, link.clone()))
-            .collect();
-        for (number, link) in links {
-            self.drain_link(number, &link, read_until).await;
-        }
-        let mut tally = self.tally.borrow_mut();
-        self.desk
-            .borrow_mut()
-            .hand_over_all(clock.mono(), &mut tally);
-        tally.publish(&self.counters);
-    }
-
-    async fn drain_link(&self, number: u32, link: &Rc<Link>, read_until: Mono) {
-        let mut fed = self.feed(link, &[]);
-        loop {
-            while fed == Fed::Stalled {
-                if !self.page_before_deadline().await {
-                    let mut tally = self.tally.borrow_mut();
-                    link.connection.borrow_mut().abandon(&mut tally);
-                    break;
-                }
-                fed = self.feed(link, &[]);
-            }
-            if fed != Fed::All || self.shared.clock.mono() > read_until {
-                break;
-            }
-            let got = link.socket.read_now(&mut self.buffer.borrow_mut());
-            let Got::Bytes(bytes) = got else {
-                break;
-            };
-            fed = self.feed(link, &self.buffer.borrow()[..bytes]);
-            glommio::yield_if_needed().await;
-        }
-        if link.connection.borrow().held_bytes() > 0 && !self.page_before_deadline().await {
-            let mut tally = self.tally.borrow_mut();
-            link.connection.borrow_mut().abandon(&mut tally);
-        }
-        if !link.is_gone.get() {
-            self.finish(number, link, Counter::ConnectionsClosedByStop);
-        }
-    }
-
-    /// Sees to it that there is a page, if one comes free in time.
-    async fn page_before_deadline(&self) -> bool {
-        if self
-            .desk
-            .borrow_mut()
-            .is_ready(&mut self.tally.borrow_mut())
-        {
-            return true;
-        }
-        let ring = self.desk.borrow().ring.clone();
-        let page = future::or(async { Some(ring.claimed().await) }, async {
-            while !self.shared.is_out_of_time() {
-                glommio::timer::sleep(Duration::from_millis(20)).await;
-            }
-            None
-        });
-        let page = page.await;
-        let found = page.is_some();
-        if found {
-            self.desk.borrow_mut().spare = page;
-        }
-        found
     }
 
     fn close(&self) {

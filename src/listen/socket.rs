@@ -69,6 +69,13 @@ impl Socket {
         got((&*socket).read(buffer))
     }
 
+    /// What the kernel may hold of the connection that was not read yet, at the most.
+    pub(super) fn arrived_bytes_max(&self) -> usize {
+        let stream = self.stream.borrow();
+        // without an answer it is read once
+        SockRef::from(&*stream).recv_buffer_size().unwrap_or(1)
+    }
+
     /// Ends the connection in both directions; whoever sleeps on it wakes up.
     pub(super) fn shut(&self) {
         let stream = self.stream.borrow();
