@@ -85,9 +85,9 @@ pub const PAGES_BYTES_DEFAULT: usize = 64 * MIB;
 pub const PAGES_BYTES_LEAST: usize = 4 * MIB;
 /// Most memory for pages.
 pub const PAGES_BYTES_MOST: usize = 64 * 1024 * MIB;
-/// Pages that a core needs so that it never waits for another by design: one being filled or
-/// taken, one in the ring, one on its way back.
-pub const PAGES_PER_CORE_LEAST: usize = 3;
+/// Pages that a core needs so that it never waits for another by design: a few being filled, one in
+/// the ring, one being taken, one on its way back. With fewer than [`LANES`] the lanes share.
+pub const PAGES_PER_CORE_LEAST: usize = 6;
 /// A row may take this many times the bytes of its frame: column names are longer than CEF keys
 /// (1.7 times for real traffic), and JSON escapes quotes and backslashes.
 pub const ROW_GROWTH: usize = 2;
