@@ -10,7 +10,7 @@ use crate::config::REFERENCE;
 ///
 /// It is a configuration itself. To start from it:
 ///
-///     cefline config > cefline.toml
+///   cefline config > cefline.toml
 ///
 /// then set the keys in [sentinel] and [sentinel.identity] and see what `cefline check` says of
 /// it. Only those keys and listen.tcp must stay: every other one has the default that is shown.
