@@ -24,6 +24,8 @@ pub mod uring;
 
 use crate::clock::{Clock, Mono};
 use crate::config::{self, Config};
+use crate::limits::LOG_PAUSE;
+use crate::log::Limited;
 use crate::map::Mapper;
 use crate::metrics::Counters;
 use crate::ring::Ring;
@@ -93,10 +95,31 @@ pub(crate) struct Visitor {
     connection: Connection,
 }
 
+/// Lines that strangers could otherwise make us write as often as they like.
+struct Notices {
+    accept_failed: Limited,
+    refused: Limited,
+    framing_broken: Limited,
+    unfinished: Limited,
+}
+
+impl Notices {
+    fn new() -> Self {
+        let notice = || Limited::new(LOG_PAUSE);
+        Notices {
+            accept_failed: notice(),
+            refused: notice(),
+            framing_broken: notice(),
+            unfinished: notice(),
+        }
+    }
+}
+
 /// What acceptors and shards have in common.
 pub(crate) struct Shared {
     clock: Clock,
     listen: config::Listen,
+    notices: Notices,
     loads: Vec<Load>,
     /// The way in to each shard.
     doors: Vec<Sender<Visitor>>,
@@ -175,6 +198,7 @@ pub fn start(
     let shared = Arc::new(Shared {
         clock,
         listen: config.listen.clone(),
+        notices: Notices::new(),
         loads: (0..shards_count).map(|_| Load::default()).collect(),
         doors,
         wakes: (0..shards_count).map(|_| Notify::new()).collect(),

@@ -30,7 +30,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ring", &["clock", "page"]),
     (
         "listen",
-        &["clock", "config", "frame", "map", "metrics", "page", "ring"],
+        &[
+            "clock", "config", "frame", "log", "map", "metrics", "page", "ring",
+        ],
     ),
     ("compress", &["clock", "page"]),
     ("batch", &["clock", "compress", "config", "page"]),

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::{Loaded, Log, LogFormat, Machine};
 use crate::metrics::{Counter, Snapshot};
 use crate::run::{Forwarder, Report, View};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -67,7 +67,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         attend(&forwarder, &mut signals).await;
         finish(forwarder, stop_time, &mut signals).await
     });
-    print!("{report}");
+    // that nobody reads it is no reason to end in another way
+    let _ = write!(io::stdout(), "{report}");
     Ok(exit_code(&report))
 }
 

@@ -5,7 +5,8 @@
 
 use super::connection::Connection;
 use super::placement::{self, Load};
-use super::{Shared, Visitor};
+use super::{Notices, Shared, Visitor};
+use crate::log::Limited;
 use crate::metrics::{Counter, Counters};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -69,17 +70,26 @@ impl Acceptor {
                 Ok((stream, peer)) => self.admit(stream, peer),
                 Err(_) if self.shared.is_stopping() => return,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; trying on");
+                    if let Some(withheld) = self.allowed(|notices| &notices.accept_failed) {
+                        tracing::warn!(%error, withheld, "cannot accept a connection; trying on");
+                    }
                     thread::sleep(PAUSE);
                 }
             }
         }
     }
 
+    fn allowed(&self, notice: impl Fn(&Notices) -> &Limited) -> Option<u64> {
+        notice(&self.shared.notices).allow(self.shared.clock.mono())
+    }
+
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let open: usize = self.shared.loads.iter().map(Load::connections).sum();
         if open >= self.shared.listen.connections_max {
             self.counters.add(Counter::ConnectionsRefused, 1);
+            if let Some(withheld) = self.allowed(|notices| &notices.refused) {
+                tracing::warn!(peer = %peer.ip(), open, withheld, "refusing a connection: listen.connections_max are open");
+            }
             return;
         }
         if let Err(error) = prepare(&stream) {

@@ -256,7 +256,7 @@ impl Shard {
                 Fed::All => {}
                 Fed::Stalled => self.stalled.borrow_mut().push(number),
                 Fed::Broken => {
-                    tracing::warn!(peer = %link.peer, "octet counting is broken; closing the connection");
+                    self.say_broken(link.peer);
                     return self.leave(number, link, Counter::ConnectionsClosedByFraming);
                 }
             }
@@ -324,7 +324,10 @@ impl Shard {
             match self.feed(&link, &[]) {
                 Fed::All => {}
                 Fed::Stalled => self.stalled.borrow_mut().push(number),
-                Fed::Broken => self.leave(number, &link, Counter::ConnectionsClosedByFraming),
+                Fed::Broken => {
+                    self.say_broken(link.peer);
+                    self.leave(number, &link, Counter::ConnectionsClosedByFraming);
+                }
             }
         }
     }
@@ -371,6 +374,13 @@ impl Shard {
             self.hold(before, connection.held_bytes());
         }
         self.leave(number, link, why);
+    }
+
+    fn say_broken(&self, peer: IpAddr) {
+        let notice = &self.shared.notices.framing_broken;
+        if let Some(withheld) = notice.allow(self.shared.clock.mono()) {
+            tracing::warn!(%peer, withheld, "octet counting is broken; closing the connection");
+        }
     }
 
     /// Takes a connection out of the shard and closes it.

@@ -18,6 +18,7 @@ mod connections;
 mod end_to_end;
 mod faults;
 mod http;
+mod logging;
 mod mistakes;
 mod outage;
 mod process;

@@ -88,7 +88,9 @@ impl Shard {
             } else {
                 return;
             };
-            tracing::warn!(peer = %link.peer, "closing a connection with an unfinished frame");
+            if let Some(withheld) = self.shared.notices.unfinished.allow(now) {
+                tracing::warn!(peer = %link.peer, withheld, "closing a connection with an unfinished frame");
+            }
             self.finish(number, &link, why);
         }
     }
