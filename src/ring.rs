@@ -11,7 +11,7 @@
 //! crosses at once, so the price of the crossing is shared by some 250 rows.
 
 use crate::clock::Mono;
-use crate::limits::{PAGE_BYTES, PAGE_BYTES_SLACK};
+use crate::limits::{LANES, PAGE_BYTES, PAGE_BYTES_SLACK};
 use crate::page::RowPage;
 use crossbeam::queue::ArrayQueue;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,6 +33,8 @@ pub struct Ring {
     shards_open: AtomicUsize,
     /// Shards in [`Ring::claimed`].
     shards_waiting: AtomicUsize,
+    /// So many pages must be free before a shard that waits goes on: one wake-up for many pages.
+    free_enough: usize,
 }
 
 /// Counts a shard that waits, for as long as it does.
@@ -69,6 +71,7 @@ impl Ring {
             free_rings: Notify::new(),
             shards_open: AtomicUsize::new(shards_count),
             shards_waiting: AtomicUsize::new(0),
+            free_enough: free_enough(pages_count, shards_count),
         }
     }
 
@@ -96,13 +99,15 @@ impl Ring {
         self.free.pop()
     }
 
-    /// An empty page, when there is one.
+    /// An empty page, when enough of them are free that going on is worth a wake-up.
     pub async fn claimed(&self) -> RowPage {
         let _waiting = Waiting::on(&self.shards_waiting);
         loop {
-            // registered before the look, so that a page given back in between is not missed
+            // made before the look, so that pages given back in between are not missed
             let rings = self.free_rings.notified();
-            if let Some(page) = self.claim() {
+            if self.free.len() >= self.free_enough
+                && let Some(page) = self.claim()
+            {
                 return page;
             }
             rings.await;
@@ -134,7 +139,9 @@ impl Ring {
         page.reset();
         let refused = self.free.push(page).is_err();
         assert!(!refused, "there are as many places in the ring as pages");
-        self.free_rings.notify_one();
+        if self.free.len() >= self.free_enough {
+            self.free_rings.notify_waiters();
+        }
     }
 
     /// A shard will hand over no more.
@@ -149,6 +156,13 @@ impl Ring {
     pub fn is_finished(&self) -> bool {
         self.shards_open.load(Ordering::Acquire) == 0 && self.full.is_empty()
     }
+}
+
+/// An eighth of the pages that are free for certain once the uploaders have emptied the ring: those
+/// that shards, while they wait, cannot be holding.
+fn free_enough(pages_count: usize, shards_count: usize) -> usize {
+    let held_most = shards_count.saturating_mul(LANES + 1);
+    (pages_count.saturating_sub(held_most) / 8).max(1)
 }
 
 #[cfg(test)]
@@ -170,6 +184,33 @@ mod tests {
             ring.give_back(page);
         }
         assert!(ring.claim().is_some());
+    }
+
+    #[test]
+    fn a_shard_that_waits_goes_on_when_an_eighth_of_the_pages_is_free() {
+        let ring = Ring::new(64 * (PAGE_BYTES + PAGE_BYTES_SLACK) + 1, 1);
+        assert_eq!(free_enough(64, 1), 3);
+        let mut pages: Vec<_> = std::iter::from_fn(|| ring.claim()).collect();
+        let mut claimed = std::pin::pin!(ring.claimed());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for _ in 0..2 {
+            ring.give_back(pages.pop().unwrap());
+            assert!(claimed.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(ring.shards_waiting(), 1);
+        ring.give_back(pages.pop().unwrap());
+        assert!(claimed.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn enough_pages_are_fewer_than_what_comes_free_for_certain() {
+        for shards_count in 1..100usize {
+            for pages_count in 2 * shards_count..2_000 {
+                let certain = pages_count.saturating_sub(shards_count * (LANES + 1));
+                let enough = free_enough(pages_count, shards_count);
+                assert!(enough == 1 || enough <= certain);
+            }
+        }
     }
 
     #[test]

@@ -205,7 +205,9 @@ fn is_dirty(chunk: &[u8; 16], semicolon: bool) -> bool {
         dirty |= (byte.cast_signed() < 0x20) | (*byte == b'"') | (*byte == b'\\');
     }
     if semicolon {
-        dirty |= chunk.contains(&b';');
+        for byte in chunk {
+            dirty |= *byte == b';';
+        }
     }
     dirty
 }
