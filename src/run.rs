@@ -141,23 +141,16 @@ impl Forwarder {
     /// Stops accepting, reads what has arrived, and goes on uploading for no longer than `time`.
     /// Returns at once; called again, it sets a new end.
     pub fn stop(&self, time: Duration) {
-        self.view.is_stopping.store(true, Ordering::Release);
-        self.listening.stop(time);
-        let deadline = self.view.clock.mono().plus(time);
-        self.stop.send_replace(if time.is_zero() {
-            Stop::Now
-        } else {
-            Stop::Drain { deadline }
-        });
+        self.stopper().stop(time);
     }
 
     /// A handle that stops it from another thread.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper {
+            view: self.view.clone(),
             listening: self.listening.stopper(),
             stop: self.stop.clone(),
-            clock: self.view.clock,
         }
     }
 
@@ -191,16 +184,17 @@ impl Forwarder {
 /// Stops a forwarder from another thread.
 #[derive(Clone)]
 pub struct Stopper {
+    view: Arc<View>,
     listening: listen::Stopper,
     stop: signal::Sender<Stop>,
-    clock: Clock,
 }
 
 impl Stopper {
     /// As [`Forwarder::stop`].
     pub fn stop(&self, time: Duration) {
+        self.view.is_stopping.store(true, Ordering::Release);
         self.listening.stop(time);
-        let deadline = self.clock.mono().plus(time);
+        let deadline = self.view.clock.mono().plus(time);
         self.stop.send_replace(if time.is_zero() {
             Stop::Now
         } else {

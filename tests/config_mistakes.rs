@@ -605,8 +605,8 @@ const MISTAKES: &[Mistake] = &[
         END,
         "[runtime]\npages_bytes_max = \"4 MiB\"\ningest_cores = 4\n",
         &[
-            ":15: runtime.pages_bytes_max = \"4 MiB\": too little for 5 cores; at least 4800 KiB (3 pages \
-           of 320 KiB for each core), or fewer cores",
+            ":15: runtime.pages_bytes_max = \"4 MiB\": too little for 5 cores; at least 4800 KiB (6 pages \
+           of 160 KiB for each core), or fewer cores",
         ],
     ),
     // ---- between keys

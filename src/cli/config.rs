@@ -12,8 +12,9 @@ use crate::config::REFERENCE;
 ///
 ///   cefline config > cefline.toml
 ///
-/// then set the keys in [sentinel] and [sentinel.identity] and see what `cefline check` says of
-/// it. Only those keys and listen.tcp must stay: every other one has the default that is shown.
+/// then set the keys in the sections sentinel and sentinel.identity and see what `cefline check`
+/// says of it. Only those keys and listen.tcp must stay: every other one has the default that is
+/// shown.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ConfigArgs {}

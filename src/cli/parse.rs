@@ -24,7 +24,7 @@ use std::process::ExitCode;
 /// Example: echo 'CEF:0|Acme|Gate|1.0|100|conn|5|src=10.0.0.1' | cefline parse
 #[derive(Debug, clap::Args)]
 pub struct ParseArgs {
-    /// Take the settings of [map] and [listen] from this configuration instead of the defaults
+    /// Take the settings of the sections map and listen from this configuration instead of the defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 

@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::value::{Wrong, bytes_text};
 use super::{Config, Identity, Machine};
 use crate::limits::{
-    COLUMN_BYTES_MAX, PAGE_BYTES, PAGE_BYTES_SLACK, PAGES_PER_CORE_LEAST, ROW_GROWTH,
+    COLUMN_BYTES_MAX, LANES, PAGE_BYTES, PAGE_BYTES_SLACK, PAGES_PER_CORE_LEAST, ROW_GROWTH,
     SERVICE_BODY_BYTES_MAX,
 };
 
@@ -79,6 +79,12 @@ fn frames_fit(reader: &mut Reader<'_>, config: &Config) {
 /// Least memory for the pages of so many cores, in bytes.
 pub(super) fn pages_bytes_least(cores_count: usize) -> usize {
     cores_count * PAGES_PER_CORE_LEAST * (PAGE_BYTES + PAGE_BYTES_SLACK)
+}
+
+/// Memory for pages that lets every shard fill all of its lanes while as many pages travel, in bytes.
+pub(super) fn pages_bytes_enough(ingest_cores: usize, upload_cores: usize) -> usize {
+    (ingest_cores * LANES * 3 / 2 * (PAGE_BYTES + PAGE_BYTES_SLACK))
+        .max(pages_bytes_least(ingest_cores + upload_cores))
 }
 
 /// True if two listeners want the same connections, which the kernel refuses. `[::]` is bound to

@@ -323,7 +323,7 @@ fn runtime(mut section: Section<'_, '_, '_>, machine: &Machine) -> Runtime {
     let (ingest_cores, upload_cores) = shares(ingest, upload, machine.cores_usable());
     let pin = section.or("pin", true, value::boolean);
     let pages_default =
-        PAGES_BYTES_DEFAULT.max(relations::pages_bytes_least(ingest_cores + upload_cores));
+        PAGES_BYTES_DEFAULT.max(relations::pages_bytes_enough(ingest_cores, upload_cores));
     let runtime = Runtime {
         ingest_cores,
         upload_cores,

@@ -1,6 +1,6 @@
 //! The table: rows typed by its columns, kept in packed blocks in the order in which they arrived.
 //!
-//! A body's rows are appended to the open block; once that holds [`BLOCK_ROWS`] it is packed and
+//! A body's rows are appended to the open block; once that holds `BLOCK_ROWS` it is packed and
 //! closed. A query takes a [`Snapshot`], which shares the closed blocks and copies the open one, so
 //! that it neither waits for ingestion nor holds it up. When more rows are kept than asked for, the
 //! oldest block goes, and that is counted.

@@ -98,12 +98,24 @@ impl<'o> Row<'o> {
         text: &[u8],
         read_time: impl FnOnce(&[u8]) -> Option<Wall>,
     ) -> bool {
+        // nearly all columns hold text
+        if slot.kind == Kind::Text {
+            slot.lead.append(self.out);
+            self.string(text, Escapes::Value);
+            return true;
+        }
+        self.typed(slot, text, read_time)
+    }
+
+    #[inline(never)]
+    fn typed(
+        &mut self,
+        slot: &Slot,
+        text: &[u8],
+        read_time: impl FnOnce(&[u8]) -> Option<Wall>,
+    ) -> bool {
         match slot.kind {
-            Kind::Text => {
-                slot.lead.append(self.out);
-                self.string(text, Escapes::Value);
-                true
-            }
+            Kind::Text => false,
             Kind::Int => self.whole(
                 slot,
                 value::read_long(text).filter(|number| i32::try_from(*number).is_ok()),

@@ -259,13 +259,43 @@ fn pair(extension: &[u8], key: Span, start: usize, end: usize) -> Pair {
     }
 }
 
-/// Where the run of key characters before `equals` begins, not before `floor`.
+/// Where the run of key characters before `equals` begins, not before `floor`, which is the beginning
+/// of the text or behind another `=`.
+#[inline]
 fn key_before(text: &[u8], floor: usize, equals: usize) -> usize {
-    text.get(floor..equals)
+    let before = text.get(..equals).unwrap_or_default();
+    if let Some(last) = before.last_chunk::<16>() {
+        let run = key_bytes_at_end(last);
+        if run < last.len() {
+            return equals.saturating_sub(run);
+        }
+    }
+    before
+        .get(floor..)
         .unwrap_or_default()
         .iter()
-        .rposition(|byte| KEY_BYTES.get(usize::from(*byte)) != Some(&true))
+        .rposition(|byte| !is_key_byte(*byte))
         .map_or(floor, |other| floor.saturating_add(other).saturating_add(1))
+}
+
+/// How many key characters stand at the end: all 16 are looked at side by side, since the place where
+/// a loop over them ends cannot be predicted.
+#[inline]
+fn key_bytes_at_end(chunk: &[u8; 16]) -> usize {
+    let mut others = [0u8; 16];
+    for (other, byte) in others.iter_mut().zip(chunk) {
+        *other = if is_key_byte(*byte) { 0 } else { 0xFF };
+    }
+    (u128::from_le_bytes(others).leading_zeros() / 8) as usize
+}
+
+/// The characters of keys in the field: `ad.field[0]`, `ad.Error_,Code`, `PanOSX-Forwarded-For`.
+#[inline]
+fn is_key_byte(byte: u8) -> bool {
+    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let digit = byte.wrapping_sub(b'0') < 10;
+    let comma_hyphen_dot = byte.wrapping_sub(b',') < 3;
+    letter | digit | comma_hyphen_dot | (byte == b'_') | (byte == b'[') | (byte == b']')
 }
 
 /// A run of key characters is a key if it begins like one.
@@ -276,25 +306,6 @@ fn is_key(run: &[u8]) -> bool {
 fn byte_before(text: &[u8], at: usize) -> Option<u8> {
     text.get(at.checked_sub(1)?).copied()
 }
-
-/// The characters of keys in the field: `ad.field[0]`, `ad.Error_,Code`, `PanOSX-Forwarded-For`.
-#[cfg_attr(
-    not(test),
-    expect(
-        clippy::indexing_slicing,
-        reason = "evaluated when compiled: out of bounds would not compile"
-    )
-)]
-static KEY_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(byte as u8, b'_' | b'.' | b',' | b'[' | b']' | b'-');
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

@@ -207,7 +207,8 @@ fn bodies_past_a_limit_on_wire_bytes_only_are_taken_whole() {
     );
     let mean =
         report.snapshot.value(Counter::BodyRawBytes) / report.snapshot.value(Counter::BodiesSealed);
-    assert!(mean > 2_000_000, "{mean} bytes a body");
+    // what a strict reading would have refused
+    assert!(mean > 1_048_576, "{mean} bytes a body");
 }
 
 #[test]
