@@ -1,10 +1,14 @@
 //! The service goes away in the middle of the traffic and comes back.
 
 use crate::process::{EmulatorProcess, ForwarderProcess, Keys, SOON, until};
+use crate::rig::Rig;
 use crate::table::Table;
-use crate::{alone, number_of};
+use crate::{alone, beside_others, number_of};
 use cefline::clock::{Clock, Mono};
 use cefline::config::{Loaded, Machine};
+use cefline::emulator::faults::Outage;
+use cefline::emulator::{Faults, Options};
+use cefline::metrics::Counter;
 use cefline::send::{SendControl, SendOptions, SendReport, send};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -32,6 +36,42 @@ fn a_service_that_refuses_connections_slows_senders_and_loses_nothing() {
 #[test]
 fn a_service_that_resets_connections_slows_senders_and_loses_nothing() {
     outage("reset", number_of("CEFLINE_OUTAGE_SECONDS", 20) / 2);
+}
+
+#[test]
+fn what_senders_have_left_behind_in_an_outage_arrives_after_it() {
+    let _machine = beside_others();
+    let options = Options {
+        faults: Faults {
+            outage: Outage::Refuse,
+            ..Faults::default()
+        },
+        ..Options::default()
+    };
+    let keys = Keys {
+        sentinel: "requests_in_flight = 1",
+        more: "[runtime]\npages_bytes_max = \"4 MiB\"",
+        ..Keys::default()
+    };
+    let rig = Rig::with(options, keys);
+    let seed = 0x1ef7;
+    // more than pages and bodies hold, and no more than the kernel takes besides
+    let count = 12_000;
+    let sent = rig.send(&SendOptions {
+        time: Some(SOON),
+        close_time: Duration::from_millis(100),
+        ..rig.options(seed, count)
+    });
+    assert_eq!(sent.messages(), count);
+    let received = rig.count(Counter::FramesReceived);
+    assert!(received < count, "nobody was held up: {received} received");
+    assert!(rig.count(Counter::ReadsPaused) > 0);
+    rig.emulator.set_faults(Faults::default()).unwrap();
+    let snapshot = rig.settled(count);
+    assert_eq!(snapshot.value(Counter::RowsUploaded), count);
+    let ids = rig.emulator.ids(seed);
+    ids.assert_are(sent.ids());
+    assert!(ids.surplus() <= snapshot.value(Counter::RowsMaybeTwice));
 }
 
 fn outage(kind: &str, seconds: u64) {
