@@ -6,8 +6,8 @@
 //! configuration), no answer is unpacked (a small answer must not become a large one), and no
 //! answer is read past its limit.
 
-use crate::cli::Failure;
 use crate::config::{Identity, Sentinel};
+use crate::failure::Failure;
 use crate::limits::{ANSWER_BODY_TIME, ANSWER_BYTES_MAX, CONNECT_TIME, CONNECTION_IDLE_TIME};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;

@@ -27,7 +27,7 @@
 //!
 //! Beside the way: [`config`] (text to checked values), [`limits`] (every bound, with its reason),
 //! [`clock`] (time as a value), [`metrics`] (the closed set of counters and the identity that they
-//! keep), [`watch`] (the server behind `/metrics`), [`log`], [`cli`] (the commands), and [`run`],
+//! keep), [`watch`] (the server behind `/metrics`), [`log`], [`failure`], [`cli`] (the commands), and [`run`],
 //! the only place that knows all stages.
 //!
 //! For rehearsals: [`emulator`] (a stand-in for Sentinel), [`generate`] and [`send`] (messages of a
@@ -53,6 +53,7 @@ pub mod clock;
 pub mod compress;
 pub mod config;
 pub mod emulator;
+pub mod failure;
 pub mod frame;
 pub mod generate;
 pub mod limits;

@@ -1,6 +1,7 @@
 //! The program: arguments into a run, its end into an exit code.
 
-use cefline::cli::{self, Failure};
+use cefline::cli;
+use cefline::failure::Failure;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 

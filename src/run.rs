@@ -1,9 +1,9 @@
 //! The running program: the only place that knows all stages. Starts them in the order in which
 //! nothing can be lost, watches over them, and stops them in the order of the flow.
 
-use crate::cli::Failure;
 use crate::clock::{Clock, Mono};
 use crate::config::{Config, Machine};
+use crate::failure::Failure;
 use crate::limits::OUTAGE_TIME;
 use crate::listen::{self, Listening};
 use crate::metrics::expose::{self, Gauges};

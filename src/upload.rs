@@ -30,11 +30,11 @@ pub use state::State;
 
 use crate::auth::Auth;
 use crate::batch::{Batch, Filled, Pages};
-use crate::cli::Failure;
 use crate::client::{Trust, client};
 use crate::clock::{Clock, Mono};
 use crate::compress::Payload;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::limits::{RESOLVER_THREADS_MAX, STOP_COUNT_TIME};
 use crate::metrics::{Counter, Counters, Latency, Stopwatch};
 use crate::ring::Ring;
