@@ -261,12 +261,14 @@ impl Auth {
         let now = self.clock.mono();
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
-        let is_valid = state
+        let left = state
             .token
             .as_ref()
-            .is_some_and(|token| now < token.expires_at);
+            .map(|token| token.expires_at.since(now))
+            .unwrap_or_default();
+        let is_valid = !left.is_zero();
         let pause = if is_valid {
-            TOKEN_RENEW_PAUSE
+            TOKEN_RENEW_PAUSE.min(left)
         } else {
             retry::backoff(state.failures, fastrand::f64())
         };

@@ -223,6 +223,11 @@ pub const VALUE_CHARS_SHOWN: usize = 80;
 
 // ---- being watched -------------------------------------------------------------------------
 
+/// Log lines on their way to standard error; further ones are dropped while its reader stalls.
+pub const LOG_LINES_QUEUED_MAX: usize = 4096;
+/// The head of a request to the metrics listener must be there within this time: a stranger who
+/// sends half of one holds a place no longer.
+pub const METRICS_HEAD_TIME: Duration = Duration::from_secs(2);
 /// Head of a request to the metrics listener.
 pub const METRICS_REQUEST_BYTES_MAX: usize = 8 * KIB;
 /// A connection to the metrics listener lives no longer than this.

@@ -65,8 +65,12 @@ impl Forwarder {
     /// # Errors
     /// Why it could not begin: with exit code 2 if the configuration and the machine do not go
     /// together (a port in use, no io_uring), else 1.
-    pub fn start(config: Config, machine: &Machine, clock: Clock) -> Result<Forwarder, Failure> {
-        raise_descriptors(config.listen.connections_max);
+    pub fn start(
+        mut config: Config,
+        machine: &Machine,
+        clock: Clock,
+    ) -> Result<Forwarder, Failure> {
+        config.listen.connections_max = connections_allowed(config.listen.connections_max);
         let watcher = config.metrics.listen.map(bind_metrics).transpose()?;
         let ring = Arc::new(Ring::new(
             config.runtime.pages_bytes_max,
@@ -207,22 +211,27 @@ fn make_counters(count: usize) -> Vec<Arc<Counters>> {
     (0..count).map(|_| Arc::default()).collect()
 }
 
-/// As many descriptors as the hard limit allows, with a word if that is fewer than connections.
-fn raise_descriptors(connections_max: usize) {
-    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
+/// As many descriptors as the hard limit allows. Gives how many of them connections may use: without
+/// a reserve neither a token could be fetched nor a body sent once senders have taken them all.
+fn connections_allowed(connections_max: usize) -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return connections_max;
     };
     let allowed = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
-        Err(_) => return,
+        Err(_) => soft,
     };
-    if allowed < connections_max as u64 + DESCRIPTORS_OWN {
+    let reserve = DESCRIPTORS_OWN.min(allowed / 2);
+    let for_connections = usize::try_from(allowed - reserve).unwrap_or(usize::MAX);
+    if for_connections < connections_max {
         tracing::warn!(
             allowed,
             connections_max,
-            "fewer descriptors than listen.connections_max may need; raise LimitNOFILE"
+            "too few descriptors for listen.connections_max: no more than {for_connections} \
+             connections are taken; raise LimitNOFILE"
         );
     }
+    connections_max.min(for_connections)
 }
 
 fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -399,6 +408,19 @@ impl Watched for View {
 }
 
 impl Report {
+    /// The identity in one line.
+    #[must_use]
+    pub fn first_line(&self) -> String {
+        let snapshot = &self.snapshot;
+        format!(
+            "received {} frames = uploaded {} rows + held {} + lost {}",
+            snapshot.value(Counter::FramesReceived),
+            snapshot.value(Counter::RowsUploaded),
+            snapshot.held(),
+            snapshot.frames_lost() + snapshot.rows_lost(),
+        )
+    }
+
     /// Rows and frames that were received and are neither uploaded nor answered for by the
     /// configuration or the service.
     #[must_use]
@@ -412,14 +434,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let snapshot = &self.snapshot;
-        writeln!(
-            f,
-            "received {} frames = uploaded {} rows + held {} + lost {}",
-            snapshot.value(Counter::FramesReceived),
-            snapshot.value(Counter::RowsUploaded),
-            snapshot.held(),
-            snapshot.frames_lost() + snapshot.rows_lost(),
-        )?;
+        writeln!(f, "{}", self.first_line())?;
         for stage in Stage::ALL {
             let rows = snapshot.held_in(stage);
             if rows > 0 {

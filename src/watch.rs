@@ -1,7 +1,9 @@
 //! The small server behind `/metrics`, `/healthz` and `/readyz`: GET only, no body is read, heads
 //! are bounded, connections few and short-lived. Anyone who reaches it is a stranger.
 
-use crate::limits::{METRICS_CONNECTION_TIME, METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX};
+use crate::limits::{
+    METRICS_CONNECTION_TIME, METRICS_CONNECTIONS_MAX, METRICS_HEAD_TIME, METRICS_REQUEST_BYTES_MAX,
+};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE};
@@ -62,7 +64,7 @@ async fn talk(stream: TcpStream, watched: Arc<impl Watched>) {
     // an error here is the peer's: it went away, or sent no HTTP
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(METRICS_CONNECTION_TIME)
+        .header_read_timeout(METRICS_HEAD_TIME)
         .max_buf_size(METRICS_REQUEST_BYTES_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)

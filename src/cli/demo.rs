@@ -38,6 +38,8 @@ const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 const REFRESH_TERMINAL: Duration = Duration::from_millis(500);
 /// ...and elsewhere, where each time is a line.
 const REFRESH_ELSEWHERE: Duration = Duration::from_secs(1);
+/// How often its start is tried.
+const STARTS_MAX: usize = 3;
 /// What the forwarder may take to deliver the rest.
 const STOP_TIME: Duration = Duration::from_secs(20);
 
@@ -68,7 +70,7 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let rate = Rate::per_second(args.rate)
         .ok_or_else(|| Failure::usage(format!("--rate {}: not a rate", args.rate)))?;
-    start_log(&Log {
+    let _log = start_log(&Log {
         level: tracing::Level::WARN,
         format: LogFormat::Text,
     })?;
@@ -77,7 +79,6 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let folder = tempfile::tempdir().map_err(Failure::running)?;
     let sentinel =
         emulator::start(emulator::Options::default(), clock).map_err(Failure::running)?;
-    let config = configuration(folder.path(), &sentinel, &machine)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -86,7 +87,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         let _inside = runtime.enter();
         Signals::new()?
     };
-    let forwarder = Forwarder::start(config, &machine, clock)?;
+    let forwarder = start_forwarder(folder.path(), &sentinel, &machine, clock)?;
     let Some(address) = forwarder.view().addresses().first().copied() else {
         return Err(Failure::running("the forwarder listens nowhere"));
     };
@@ -104,6 +105,21 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     conclude(&sentinel, &control, &report)?;
     sentinel.stop();
     Ok(exit_code(&report))
+}
+
+/// On the first ports that are free. Another program may take one between our look and the start,
+/// so it is tried more than once.
+fn start_forwarder(
+    folder: &Path,
+    sentinel: &Emulator,
+    machine: &Machine,
+    clock: Clock,
+) -> Result<Forwarder, Failure> {
+    let start = || {
+        let config = configuration(folder, sentinel, machine)?;
+        Forwarder::start(config, machine, clock)
+    };
+    (1..STARTS_MAX).fold(start(), |started, _| started.or_else(|_| start()))
 }
 
 /// A real configuration, read as any other, that points at the emulator.

@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::clock::Clock;
 use crate::config::{Loaded, Log, LogFormat, Machine};
+use crate::limits::LOG_LINES_QUEUED_MAX;
 use crate::metrics::{Counter, Snapshot};
 use crate::run::{Forwarder, Report, View};
 use std::io::{self, IsTerminal, Write as _};
@@ -12,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -46,7 +48,7 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let machine = Machine::read();
     let loaded = Loaded::read(&args.config, &machine).map_err(Failure::usage)?;
-    start_log(&loaded.config.log)?;
+    let _log = start_log(&loaded.config.log)?;
     for warning in loaded.warnings_in(&args.config) {
         tracing::warn!("{warning}");
     }
@@ -68,6 +70,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         finish(forwarder, stop_time, &mut signals).await
     });
     // that nobody reads it is no reason to end in another way
+    tracing::info!("stopped: {}", report.first_line());
     let _ = write!(io::stdout(), "{report}");
     Ok(exit_code(&report))
 }
@@ -177,22 +180,29 @@ async fn finish(forwarder: Forwarder, time: Duration, signals: &mut Signals) -> 
     }
 }
 
-/// Logs to standard error, by the configuration.
+/// Logs to standard error, by the configuration, through a thread of its own: whoever reads our
+/// standard error may stall, and must not stall the shards with it. Lines that find no room in the
+/// queue are dropped. The guard, when it is dropped, waits a moment for the last lines.
 ///
 /// # Errors
 /// Logging has been set up before.
-pub(super) fn start_log(log: &Log) -> Result<(), Failure> {
+pub(super) fn start_log(log: &Log) -> Result<WorkerGuard, Failure> {
     // what libraries have to say is of use to their authors
     let filter = Targets::new()
         .with_target("cefline", LevelFilter::from_level(log.level))
         .with_default(LevelFilter::WARN);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES_QUEUED_MAX)
+        .thread_name("log")
+        .finish(io::stderr());
     let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(writer);
     let registry = tracing_subscriber::registry().with(filter);
     match log.format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),
     }
-    .map_err(Failure::running)
+    .map_err(Failure::running)?;
+    Ok(guard)
 }
