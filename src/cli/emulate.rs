@@ -152,7 +152,13 @@ pub fn run(args: EmulateArgs) -> Result<ExitCode, Failure> {
     wait_for_signal()?;
     let stats = emulator.stats();
     emulator.stop();
-    print(&format!("\n{stats}"))?;
+    // as comments: all that we print may stand in a configuration
+    let lines: String = stats
+        .to_string()
+        .lines()
+        .map(|line| format!("# {line}\n"))
+        .collect();
+    print(&format!("\n{lines}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
