@@ -1,7 +1,7 @@
 //! What strangers can make the program write.
 
 use crate::beside_others;
-use crate::process::{EmulatorProcess, ForwarderProcess, Keys, SOON, until};
+use crate::process::{EmulatorProcess, ForwarderProcess, Keys, Process, SOON, until};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -54,4 +54,34 @@ fn bad_connections_do_not_flood_the_log_and_their_bytes_are_not_in_it() {
             "{lines_count} lines: {line}"
         );
     }
+}
+
+/// What a pipe holds on Linux.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// A log reader that stalled once stopped the shards, which wrote to it themselves.
+#[test]
+fn a_reader_of_the_log_that_stalls_stalls_nobody() {
+    let _machine = beside_others();
+    let emulator = EmulatorProcess::start(&[]);
+    let (_reader, mut full) = std::io::pipe().unwrap();
+    full.write_all(&vec![b'x'; PIPE_BYTES]).unwrap();
+    let keys = Keys {
+        more: "[batch]\nlinger = \"50 ms\"",
+        ..Keys::default()
+    };
+    let mut forwarder = ForwarderProcess::start_by(&emulator, keys, |arguments, folder| {
+        Process::with_stderr(arguments, folder, full.try_clone().unwrap().into())
+    });
+    for _ in 0..COUNT {
+        drop(send(forwarder.tcp, b"5 <13>x broken"));
+    }
+    drop(send(forwarder.tcp, b"CEF:0|A|B|1|c|n|5|src=192.0.2.1\n"));
+    until("all of them are uploaded", SOON, || {
+        let rows_count = forwarder.account().count("rows_uploaded_total");
+        (rows_count == COUNT + 1).then_some(())
+    });
+    forwarder.process.signal("TERM");
+    let ended = forwarder.process.ended(Duration::from_secs(30));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }

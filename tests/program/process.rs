@@ -66,24 +66,42 @@ impl Process {
 
     /// Starts it with `input` on its standard input.
     pub(crate) fn fed(arguments: &[&str], folder: &Path, input: Vec<u8>) -> Process {
+        Process::spawn(arguments, folder, input, Stdio::piped())
+    }
+
+    /// Starts it with a standard error of the caller's.
+    pub(crate) fn with_stderr(arguments: &[&str], folder: &Path, stderr: Stdio) -> Process {
+        Process::spawn(arguments, folder, Vec::new(), stderr)
+    }
+
+    fn spawn(arguments: &[&str], folder: &Path, input: Vec<u8>, stderr: Stdio) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cefline"))
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // it may not want to read it all, or any
         let feeder = thread::spawn(move || drop(stdin.write_all(&input)));
         let (stdout, out) = collect(child.stdout.take().unwrap());
-        let (stderr, err) = collect(child.stderr.take().unwrap());
+        let mut helpers = vec![feeder, out];
+        let stderr =
+            child
+                .stderr
+                .take()
+                .map(collect)
+                .map_or_else(Output::default, |(stderr, err)| {
+                    helpers.push(err);
+                    stderr
+                });
         Process {
             child,
             stdout,
             stderr,
-            helpers: vec![feeder, out, err],
+            helpers,
         }
     }
 
@@ -269,22 +287,35 @@ impl ForwarderProcess {
     /// Starts it and waits until it is ready. A free port may be taken by another program before
     /// we have it; then it is tried again with others.
     pub(crate) fn start(emulator: &EmulatorProcess, keys: Keys) -> ForwarderProcess {
+        Self::start_by(emulator, keys, Process::start)
+    }
+
+    /// The same by a start of the caller's.
+    pub(crate) fn start_by(
+        emulator: &EmulatorProcess,
+        keys: Keys,
+        start: impl Fn(&[&str], &Path) -> Process,
+    ) -> ForwarderProcess {
         for _ in 0..5 {
-            if let Some(forwarder) = Self::try_start(&emulator.sentinel, keys) {
+            if let Some(forwarder) = Self::try_start(&emulator.sentinel, keys, &start) {
                 return forwarder;
             }
         }
         panic!("no free port");
     }
 
-    fn try_start(destination: &str, keys: Keys) -> Option<ForwarderProcess> {
+    fn try_start(
+        destination: &str,
+        keys: Keys,
+        start: impl Fn(&[&str], &Path) -> Process,
+    ) -> Option<ForwarderProcess> {
         let folder = tempfile::tempdir().unwrap();
         let (tcp, metrics) = (free_port(), free_port());
         let config = folder.path().join("cefline.toml");
         let text = keys.config(&tcp.to_string(), &metrics.to_string(), destination);
         fs::write(&config, text).unwrap();
         let arguments = ["run", "--config", config.to_str().unwrap()];
-        let mut process = Process::start(&arguments, folder.path());
+        let mut process = start(&arguments, folder.path());
         let is_ready = until("the forwarder is ready", START_TIME, || {
             if !process.is_running() {
                 let stderr = process.stderr();
