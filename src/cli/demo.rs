@@ -4,8 +4,9 @@ use super::Failure;
 use super::query::width;
 use super::run::{Signals, exit_code, start_log};
 use crate::clock::{Clock, Mono};
-use crate::config::{self, Config, Log, LogFormat, Machine, bytes_text};
+use crate::config::{self, Config, Log, LogFormat, Machine};
 use crate::emulator::{self, Emulator, show};
+use crate::limits::MIB;
 use crate::metrics::{Counter, Latency, Snapshot, Stopwatch};
 use crate::run::{Forwarder, View};
 use crate::send::{self, Rate, SendControl, SendOptions};
@@ -325,7 +326,7 @@ impl<'e> Screen<'e> {
             format!(
                 "{rate_in:>10}   {} frames, {}",
                 value(Counter::FramesReceived),
-                bytes_text(as_bytes(value(Counter::BytesReceived)))
+                mebibytes(value(Counter::BytesReceived))
             ),
         );
         line(
@@ -334,8 +335,8 @@ impl<'e> Screen<'e> {
                 "{rate_out:>10}   {} rows in {} calls, {} of JSON, {} on the wire, gzip {}",
                 value(Counter::RowsUploaded),
                 value(Counter::BodiesUploaded),
-                bytes_text(as_bytes(value(Counter::BodyRawBytes))),
-                bytes_text(as_bytes(value(Counter::BodyWireBytes))),
+                mebibytes(value(Counter::BodyRawBytes)),
+                mebibytes(value(Counter::BodyWireBytes)),
                 ratio(snapshot),
             ),
         );
@@ -386,8 +387,8 @@ fn ratio(snapshot: &Snapshot) -> String {
     }
 }
 
-fn as_bytes(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / MIB as f64)
 }
 
 /// The table, and what became of everything.
