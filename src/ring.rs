@@ -99,18 +99,21 @@ impl Ring {
         self.free.pop()
     }
 
-    /// An empty page, when enough of them are free that going on is worth a wake-up.
+    /// An empty page, once so many are free that going on is worth a wake-up. All who wait then go
+    /// on: whoever comes second would else wait for as many again, and others could take them all
+    /// each time.
     pub async fn claimed(&self) -> RowPage {
         let _waiting = Waiting::on(&self.shards_waiting);
+        let mut is_enough = false;
         loop {
             // made before the look, so that pages given back in between are not missed
             let rings = self.free_rings.notified();
-            if self.free.len() >= self.free_enough
-                && let Some(page) = self.claim()
-            {
+            is_enough |= self.free.len() >= self.free_enough;
+            if is_enough && let Some(page) = self.claim() {
                 return page;
             }
             rings.await;
+            is_enough = true;
         }
     }
 
@@ -200,6 +203,24 @@ mod tests {
         assert_eq!(ring.shards_waiting(), 1);
         ring.give_back(pages.pop().unwrap());
         assert!(claimed.as_mut().poll(&mut context).is_ready());
+    }
+
+    /// Of two shards that wait, the second once waited for as many pages again.
+    #[test]
+    fn when_enough_pages_are_free_all_who_wait_go_on() {
+        let ring = Ring::new(64 * (PAGE_BYTES + PAGE_BYTES_SLACK) + 1, 1);
+        let mut pages: Vec<_> = std::iter::from_fn(|| ring.claim()).collect();
+        let mut first = std::pin::pin!(ring.claimed());
+        let mut second = std::pin::pin!(ring.claimed());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        for _ in 0..ring.free_enough {
+            ring.give_back(pages.pop().unwrap());
+        }
+        assert!(first.as_mut().poll(&mut context).is_ready());
+        assert!(ring.free.len() < ring.free_enough);
+        assert!(second.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]
