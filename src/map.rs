@@ -179,7 +179,7 @@ impl Mapper {
         let before = page.bytes_len();
         self.stamp(source.received.wall);
         let end = draft.frame.end;
-        match &draft.parsed {
+        let is_written = match &draft.parsed {
             Ok(record) => {
                 tally.add(Counter::RecordsParsed, 1);
                 count_flaws(record, tally);
@@ -188,7 +188,7 @@ impl Mapper {
                 }
                 self.write(source, page, tally, |mapper, row, shortened| {
                     mapper.record_row(row, record, source, end, shortened);
-                });
+                })
             }
             Err((why, _)) if end == End::Partial => {
                 count_unparsed(*why, tally);
@@ -204,8 +204,12 @@ impl Mapper {
                 count_unparsed(*why, tally);
                 self.write(source, page, tally, |mapper, row, shortened| {
                     mapper.unparsed_row(row, draft.frame, *why, *origin, source, shortened);
-                });
+                })
             }
+        };
+        if !is_written {
+            tally.add(Counter::FramesLostRowTooLong, 1);
+            return Outcome::Lost;
         }
         tally.add(Counter::RowsWritten, 1);
         let written = page.bytes_len().saturating_sub(before);
@@ -214,13 +218,14 @@ impl Mapper {
     }
 
     /// Writes one row; if it turns out longer than a call can carry, once more with shorter values.
+    /// False if it does not fit even so, which the sum in [`shortened_column_bytes`] rules out.
     fn write(
         &mut self,
         source: Source,
         page: &mut RowPage,
         tally: &mut Tally,
         mut write: impl FnMut(&mut Self, &mut Row<'_>, bool),
-    ) {
+    ) -> bool {
         let at = source.received.mono;
         let row_bytes_max = self.row_bytes_max;
         for (column_bytes_max, shortened) in [
@@ -233,14 +238,16 @@ impl Mapper {
                 row.notes
             });
             if let Ok(notes) = written {
-                return notes.count(tally);
+                tally.add(Counter::RowsShortened, shortened.into());
+                notes.count(tally);
+                return true;
             }
-            tally.add(Counter::RowsShortened, 1);
         }
         debug_assert!(
             false,
             "a shortened row fits by the sum in `shortened_column_bytes`"
         );
+        false
     }
 
     /// Makes the text of the time of receipt, unless it is that of the frame before.

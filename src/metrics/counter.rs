@@ -89,6 +89,8 @@ counters! {
     /// Frames lost.
     FramesLostUnparsed => "frames_lost_total" { "reason" = "unparsed_dropped_by_configuration" },
     /// Frames lost.
+    FramesLostRowTooLong => "frames_lost_total" { "reason" = "row_too_long_even_shortened" },
+    /// Frames lost.
     FramesLostStop => "frames_lost_total" { "reason" = "stopped_before_a_page_was_free" },
 
     // ---- records
