@@ -62,8 +62,8 @@ pub fn place(loads: &[Load]) -> usize {
 pub fn relieve(
     me: usize,
     loads: &[Load],
-    connections: impl Iterator<Item = (u32, u64)>,
-) -> Option<(u32, usize)> {
+    connections: impl Iterator<Item = (u64, u64)>,
+) -> Option<(u64, usize)> {
     let other = place(loads);
     let bytes = |shard: usize| loads[shard].bytes_per_second.load(Ordering::Relaxed);
     let gap = bytes(me).checked_sub(bytes(other))?;

@@ -55,12 +55,12 @@ impl Interval {
 #[derive(Debug, Default)]
 pub struct Rounds {
     /// Millisecond of the turn, and whose it is.
-    turns: BinaryHeap<Reverse<(u64, u32)>>,
+    turns: BinaryHeap<Reverse<(u64, u64)>>,
 }
 
 impl Rounds {
     /// Gives a connection its next turn.
-    pub fn add(&mut self, connection: u32, interval: Interval, now: Mono) {
+    pub fn add(&mut self, connection: u64, interval: Interval, now: Mono) {
         let now_ms = milliseconds(now);
         let turn = match u64::from(interval.0) {
             0 => now_ms,
@@ -70,7 +70,7 @@ impl Rounds {
     }
 
     /// The next connection whose turn has come.
-    pub fn next(&mut self, now: Mono) -> Option<u32> {
+    pub fn next(&mut self, now: Mono) -> Option<u64> {
         let Reverse((turn, connection)) = *self.turns.peek()?;
         if turn > milliseconds(now) {
             return None;

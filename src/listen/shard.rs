@@ -78,11 +78,12 @@ struct Shard {
     index: usize,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
-    links: RefCell<HashMap<u32, Rc<Link>>>,
-    next_link: Cell<u32>,
+    links: RefCell<HashMap<u64, Rc<Link>>>,
+    /// Numbers are never used again: 64 bits outlast the machine.
+    next_link: Cell<u64>,
     rounds: RefCell<Rounds>,
     /// Connections whose bytes could not be mapped for want of a page.
-    stalled: RefCell<Vec<u32>>,
+    stalled: RefCell<Vec<u64>>,
     desk: RefCell<Desk>,
     tally: RefCell<Tally>,
     /// Shared by all connections: a read is used up before the next.
@@ -143,7 +144,7 @@ async fn welcome(shard: Rc<Shard>, mut visitors: Receiver<Visitor>) {
 }
 
 /// Sleeps on a connection's socket; see the module's text.
-async fn watch(shard: Rc<Shard>, number: u32, link: Rc<Link>) {
+async fn watch(shard: Rc<Shard>, number: u64, link: Rc<Link>) {
     while !link.is_gone.get() {
         let got = link
             .socket
@@ -242,7 +243,7 @@ impl Shard {
     }
 
     /// Deals with what a read brought, and settles when the connection is read next.
-    fn take_in(&self, number: u32, link: &Rc<Link>, got: Got) {
+    fn take_in(&self, number: u64, link: &Rc<Link>, got: Got) {
         let bytes = match got {
             Got::Bytes(bytes) => bytes,
             Got::Nothing => 0,
@@ -338,7 +339,7 @@ impl Shard {
 
     fn admit(self: &Rc<Self>, visitor: Visitor) {
         let number = self.next_link.get();
-        self.next_link.set(number.wrapping_add(1));
+        self.next_link.set(number + 1);
         self.hold(0, visitor.connection.held_bytes());
         let link = Rc::new(Link {
             socket: Socket::new(visitor.stream),
@@ -355,7 +356,7 @@ impl Shard {
     }
 
     /// The peer is done: what it left unfinished is mapped or counted.
-    fn finish(&self, number: u32, link: &Rc<Link>, why: Counter) {
+    fn finish(&self, number: u64, link: &Rc<Link>, why: Counter) {
         {
             let mut tally = self.tally.borrow_mut();
             let mut desk = self.desk.borrow_mut();
@@ -384,13 +385,13 @@ impl Shard {
     }
 
     /// Takes a connection out of the shard and closes it.
-    fn leave(&self, number: u32, link: &Rc<Link>, why: Counter) {
+    fn leave(&self, number: u64, link: &Rc<Link>, why: Counter) {
         self.tally.borrow_mut().add(why, 1);
         link.socket.shut();
         self.forget(number, link);
     }
 
-    fn forget(&self, number: u32, link: &Rc<Link>) {
+    fn forget(&self, number: u64, link: &Rc<Link>) {
         link.is_gone.set(true);
         self.hold(link.connection.borrow().held_bytes(), 0);
         self.links.borrow_mut().remove(&number);

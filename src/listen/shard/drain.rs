@@ -28,7 +28,7 @@ impl Shard {
         while !self.shared.is_anteroom_empty(self.index) {
             glommio::executor().yield_now().await;
         }
-        let links: Vec<(u32, Rc<Link>)> = self
+        let links: Vec<(u64, Rc<Link>)> = self
             .links
             .borrow()
             .iter()
@@ -45,7 +45,7 @@ impl Shard {
     }
 
     /// Reads no more of a connection than can have arrived before the stop, and finishes it.
-    async fn drain_link(&self, number: u32, link: &Rc<Link>, read_until: Mono) {
+    async fn drain_link(&self, number: u64, link: &Rc<Link>, read_until: Mono) {
         let mut bytes_left = link.socket.arrived_bytes_max();
         let mut fed = self.feed(link, &[]);
         loop {

@@ -5,7 +5,7 @@
 use super::{Link, Shard};
 use crate::clock::Mono;
 use crate::listen::Visitor;
-use crate::listen::connection::Connection;
+use crate::listen::connection::{Connection, Sink};
 use crate::listen::placement;
 use crate::metrics::Counter;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ impl Shard {
     /// Once a second: loads, unfinished frames that are too old or too many.
     pub(super) fn keep_house(&self, elapsed: Duration, now: Mono) {
         let rate = |bytes: u64| bytes * 1_000 / (elapsed.as_millis() as u64).max(1);
-        let rates: Vec<(u32, u64)> = self
+        let rates: Vec<(u64, u64)> = self
             .links
             .borrow()
             .iter()
@@ -32,7 +32,7 @@ impl Shard {
     }
 
     /// Gives a connection to another shard, with the bytes that it holds.
-    fn move_away(&self, number: u32, to: usize) {
+    fn move_away(&self, number: u64, to: usize) {
         let Some(link) = self.links.borrow().get(&number).cloned() else {
             return;
         };
@@ -67,7 +67,7 @@ impl Shard {
     fn close_overdue(&self, now: Mono) {
         let listen = &self.shared.listen;
         let budget = listen.partial_bytes_max / self.shared.loads.len().max(1);
-        let mut holding: Vec<(Mono, u32, Rc<Link>)> = self
+        let mut holding: Vec<(Mono, u64, Rc<Link>)> = self
             .links
             .borrow()
             .iter()
@@ -88,6 +88,14 @@ impl Shard {
             } else {
                 return;
             };
+            // without a page it cannot be finished: it has its turn again in a second
+            let has_page = self
+                .desk
+                .borrow_mut()
+                .is_ready(&mut self.tally.borrow_mut());
+            if !has_page {
+                return;
+            }
             if let Some(withheld) = self.shared.notices.unfinished.allow(now) {
                 tracing::warn!(peer = %link.peer, withheld, "closing a connection with an unfinished frame");
             }
