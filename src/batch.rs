@@ -197,12 +197,14 @@ impl Batch {
         if row_bytes > raw_left {
             return 0;
         }
+        let worth_going_on = row_bytes.max(self.wire_bytes_max / BODY_WIRE_TAIL_SHARE);
         let mut wire_left = self.wire_left();
-        if row_bytes > wire_left {
+        // little is left at the worst: what there is in truth, only a flush tells
+        if wire_left < worth_going_on {
             self.gzip.flush();
             wire_left = self.wire_left();
         }
-        if wire_left < row_bytes.max(self.wire_bytes_max / BODY_WIRE_TAIL_SHARE) {
+        if wire_left < worth_going_on {
             // One row in a body of its own is tried though the bound forbids it: rows shrink. If
             // it does not, the body is over the limit, and whoever sends it finds that out.
             let is_alone = self.is_empty();
@@ -490,6 +492,26 @@ mod tests {
         let (bodies, _) = bodies_of(&mut batch, pages(true));
         let most = bodies.iter().map(|b| b.body.len()).max().unwrap();
         assert!((970_000..=1_000_000).contains(&most), "{most}");
+    }
+
+    /// Where little seemed left and a row would still have fitted, a body was once sealed a third
+    /// full.
+    #[test]
+    fn rows_that_shrink_fill_the_wire_limit_body_for_body() {
+        let pages = (0..200).map(|page| {
+            let rows: Vec<_> = (0..115)
+                .map(|i| row(1_000 + (page + i) % 200, false, (page * 1_000 + i) as u64))
+                .collect();
+            page_of(&rows, 0)
+        });
+        let mut batch = Batch::new(&config(20_000_000, 1_000_000, 1));
+        let (mut bodies, _) = bodies_of(&mut batch, pages.collect());
+        bodies.pop();
+        assert!(bodies.len() > 5, "{}", bodies.len());
+        for body in bodies {
+            let (wire, raw) = (body.body.len(), body.raw_bytes());
+            assert!((970_000..=1_000_000).contains(&wire), "{wire} of {raw} raw");
+        }
     }
 
     #[test]
