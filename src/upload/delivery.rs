@@ -148,7 +148,7 @@ impl Courier {
         while let Some(part) = delivery.parts.current() {
             // the batch makes this impossible, but for one row alone
             if part.payload.body.len() > self.wire_bytes_max {
-                self.cut(&mut delivery, None);
+                self.halve(&mut delivery, None);
                 continue;
             }
             let (rule, permit) = {
@@ -247,7 +247,7 @@ impl Courier {
             }
             Kind::Held(reason) => {
                 self.hold(rule, reason, verdict, now);
-                self.cut_if_too_large(delivery, verdict, was_cut);
+                self.halve_if_too_large(delivery, verdict, was_cut);
                 Next::Go
             }
             Kind::Throttled(pause) => {
@@ -263,11 +263,11 @@ impl Courier {
             Kind::Silent(_) => {
                 self.state.unavailable(now);
                 self.trouble(now, rule, verdict, "the request failed");
-                self.cut_if_too_large(delivery, verdict, was_cut);
+                self.halve_if_too_large(delivery, verdict, was_cut);
                 self.back_off(delivery, None)
             }
             Kind::TooLarge => {
-                self.cut(delivery, Some(verdict));
+                self.halve(delivery, Some(verdict));
                 Next::Go
             }
             Kind::Refused => self.refused(delivery, rule, verdict, now),
@@ -312,20 +312,20 @@ impl Courier {
 
     /// Halves a part that was answered twice in a row as if it were too long. Never gives a row
     /// up: the network or the configuration may be at fault.
-    fn cut_if_too_large(&self, delivery: &mut Delivery, verdict: &Verdict, was_cut: bool) {
+    fn halve_if_too_large(&self, delivery: &mut Delivery, verdict: &Verdict, was_cut: bool) {
         let rows_count = delivery
             .parts
             .current()
             .map_or(0, |part| part.payload.rows_count());
         if verdict.may_be_too_large && was_cut && rows_count > 1 {
-            self.cut(delivery, Some(verdict));
+            self.halve(delivery, Some(verdict));
         } else {
             delivery.was_cut = verdict.may_be_too_large;
         }
     }
 
     /// Halves the part that is too long, or gives its only row up.
-    fn cut(&self, delivery: &mut Delivery, verdict: Option<&Verdict>) {
+    fn halve(&self, delivery: &mut Delivery, verdict: Option<&Verdict>) {
         match delivery.parts.too_large() {
             Some(TooLarge::Halved) => self.counters.add(Counter::BodiesHalved, 1),
             Some(TooLarge::Lost(part)) => {
