@@ -330,17 +330,7 @@ impl View {
             .iter()
             .filter(|standing| **standing == Standing::Open)
             .count();
-        let closed_connections: u64 = [
-            Counter::ConnectionsClosedByPeer,
-            Counter::ConnectionsClosedByReset,
-            Counter::ConnectionsClosedByFraming,
-            Counter::ConnectionsClosedByStall,
-            Counter::ConnectionsClosedByBudget,
-            Counter::ConnectionsClosedByStop,
-        ]
-        .iter()
-        .map(|counter| snapshot.value(*counter))
-        .sum();
+        let closed_connections = snapshot.total("connections_closed_total");
         let accepted = snapshot.value(Counter::ConnectionsAccepted);
         Gauges {
             uptime: now.since(self.started_at),

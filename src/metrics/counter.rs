@@ -373,13 +373,13 @@ impl Snapshot {
     /// Frames lost before they became rows, over all reasons.
     #[must_use]
     pub fn frames_lost(&self) -> u64 {
-        self.sum_of("frames_lost_total")
+        self.total("frames_lost_total")
     }
 
     /// Rows lost after they were written, over all reasons.
     #[must_use]
     pub fn rows_lost(&self) -> u64 {
-        self.sum_of("rows_lost_total")
+        self.total("rows_lost_total")
     }
 
     /// Frames received minus everything that accounts for them: zero unless the program is wrong.
@@ -393,7 +393,9 @@ impl Snapshot {
         received - accounted
     }
 
-    fn sum_of(&self, name: &str) -> u64 {
+    /// All counters of a name, whatever their labels.
+    #[must_use]
+    pub fn total(&self, name: &str) -> u64 {
         Counter::ALL
             .iter()
             .filter(|counter| counter.name() == name)
