@@ -2,6 +2,9 @@
 //! none.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +12,7 @@ use std::time::Duration;
 
 use cefline::config::{self, Config, FramingChoice, Identity, Loaded, Machine, REFERENCE};
 
-/// The smallest configuration, as the first issue gives it.
+/// The smallest configuration, as the README gives it.
 const SMALLEST: &str = r#"[listen]
 tcp = ["0.0.0.0:514"]
 
@@ -723,7 +726,7 @@ fn a_secret_that_may_not_be_read_says_so() {
     let path = folder.file("secret", CANARY.as_bytes(), 0o000);
     if fs::read(&path).is_ok() {
         // root reads everything; `config::files` tests the message itself
-        eprintln!("skipped: this user may read files of mode 000");
+        skip::skipped("this user may read files of mode 000");
         return;
     }
     let message = folder.read(SMALLEST).unwrap_err();

@@ -9,8 +9,12 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/corpus.rs"]
+mod folder;
 #[path = "support/forward.rs"]
 mod forward;
+#[path = "support/skip.rs"]
+mod skip;
 
 use cefline::frame::{End, Frame};
 use cefline::map::Mapper;
@@ -18,26 +22,13 @@ use cefline::map::columns::{COLUMNS, KEYS, Kind};
 use cefline::metrics::{Counter, Tally};
 use cefline::page::RowPage;
 use cefline::parse::{self, cef, time};
+use folder::corpus;
 use forward::{Ended, forward, rows, settings, source};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
 const FRAME_BYTES_MAX: usize = cefline::limits::FRAME_BYTES_DEFAULT;
-
-/// The folder, or nothing if it is not there.
-fn corpus() -> Option<PathBuf> {
-    let folder = std::env::var_os("CEFLINE_CORPUS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpus")),
-        PathBuf::from,
-    );
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: no corpus at {}", folder.display());
-    None
-}
 
 /// The lines of a file as JSON.
 fn json_lines(path: &std::path::Path) -> Vec<Value> {
@@ -310,7 +301,7 @@ fn the_tables_are_those_of_the_reference() {
     let Some(folder) = corpus() else { return };
     let folder = folder.join("../reference");
     if !folder.is_dir() {
-        return println!("skipped: no reference at {}", folder.display());
+        return skip::skipped("no reference beside the corpus");
     }
     let table = |name: &str| -> Vec<Vec<String>> {
         let text = fs::read_to_string(folder.join(name)).unwrap();

@@ -237,7 +237,7 @@ fn a_quiet_connection_is_read_within_a_tenth_of_a_second_while_others_are_busy()
 fn a_busy_connection_moves_to_the_shard_with_less_to_do_and_loses_nothing() {
     let _machine = alone();
     if Machine::read().cores.len() < 2 {
-        println!("skipped: one core, and so one shard");
+        crate::skip::skipped("one core, and so one shard");
         return;
     }
     let mut rig = Rig::start(Keys {

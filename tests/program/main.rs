@@ -15,6 +15,8 @@
 mod account;
 mod commands;
 mod connections;
+#[path = "../support/corpus.rs"]
+mod corpus;
 mod end_to_end;
 mod faults;
 mod http;
@@ -24,6 +26,8 @@ mod outage;
 mod process;
 mod receiving;
 mod rig;
+#[path = "../support/skip.rs"]
+mod skip;
 mod stopping;
 mod streams;
 mod table;

@@ -5,6 +5,7 @@
 //! and malformed streams where it lies beside the repository (`CEFLINE_CORPUS` names another place).
 
 use crate::beside_others;
+use crate::corpus::corpus;
 use crate::process::{Keys, SOON, until};
 use crate::rig::Rig;
 use cefline::clock::Clock;
@@ -96,18 +97,6 @@ fn malformed_streams_end_as_the_pure_stages_say() {
         .collect();
     assert_eq!(streams.len(), 69);
     compare(streams);
-}
-
-fn corpus() -> Option<PathBuf> {
-    let folder = std::env::var_os("CEFLINE_CORPUS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpus")),
-        PathBuf::from,
-    );
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: no corpus at {}", folder.display());
-    None
 }
 
 fn files_of(folder: &Path, extension: &str) -> Vec<PathBuf> {
