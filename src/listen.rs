@@ -29,7 +29,7 @@ use crate::log::Limited;
 use crate::map::Mapper;
 use crate::metrics::Counters;
 use crate::ring::Ring;
-use accept::Acceptor;
+use accept::{Acceptor, Bell};
 use connection::Connection;
 use glommio::{LocalExecutorBuilder, Placement};
 use placement::Load;
@@ -58,6 +58,8 @@ pub enum ListenError {
     Uring(UringError),
     /// An address could not be bound.
     Bind(SocketAddr, io::Error),
+    /// There was no descriptor left to wait with.
+    Bell(io::Error),
     /// A shard's executor could not be made.
     Shard(String),
 }
@@ -81,6 +83,7 @@ impl fmt::Display for ListenError {
                     _ => Ok(()),
                 }
             }
+            ListenError::Bell(error) => write!(f, "cannot wait for connections: {error}"),
             ListenError::Shard(error) => write!(f, "an ingest core could not start: {error}"),
         }
     }
@@ -125,6 +128,8 @@ pub(crate) struct Shared {
     doors: Vec<Sender<Visitor>>,
     /// Wakes each shard's main task.
     wakes: Vec<Notify>,
+    /// Wakes the acceptors.
+    bell: Bell,
     /// Acceptors and shards that may still send a connection to a shard.
     senders_count: AtomicUsize,
     is_stopping: AtomicBool,
@@ -160,7 +165,6 @@ impl Shared {
 /// The receiving half of a running program.
 pub struct Listening {
     shared: Arc<Shared>,
-    listeners: Vec<Arc<TcpListener>>,
     threads: Vec<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
 }
@@ -202,6 +206,7 @@ pub fn start(
         loads: (0..shards_count).map(|_| Load::default()).collect(),
         doors,
         wakes: (0..shards_count).map(|_| Notify::new()).collect(),
+        bell: Bell::new().map_err(ListenError::Bell)?,
         senders_count: AtomicUsize::new(shards_count + listeners.len()),
         is_stopping: AtomicBool::new(false),
         stop_at: AtomicU64::new(u64::MAX),
@@ -212,7 +217,6 @@ pub fn start(
         .collect();
     let mut listening = Listening {
         shared,
-        listeners,
         threads: Vec::new(),
         addresses,
     };
@@ -221,19 +225,15 @@ pub fn start(
         listening.stop(Duration::ZERO);
         return Err(ListenError::Shard(error));
     }
-    listening.start_acceptors(counters);
+    listening.start_acceptors(listeners, counters);
     Ok(listening)
 }
 
-fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Arc<TcpListener>>, ListenError> {
-    addresses
-        .iter()
-        .map(|address| {
-            let listener =
-                accept::bind(*address).map_err(|error| ListenError::Bind(*address, error))?;
-            Ok(Arc::new(listener))
-        })
-        .collect()
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
+    let bind = |address: &SocketAddr| {
+        accept::bind(*address).map_err(|error| ListenError::Bind(*address, error))
+    };
+    addresses.iter().map(bind).collect()
 }
 
 impl Listening {
@@ -260,7 +260,6 @@ impl Listening {
     pub fn stopper(&self) -> Stopper {
         Stopper {
             shared: self.shared.clone(),
-            listeners: self.listeners.clone(),
         }
     }
 
@@ -320,11 +319,11 @@ impl Listening {
         Ok(())
     }
 
-    fn start_acceptors(&mut self, counters: &[Arc<Counters>]) {
+    fn start_acceptors(&mut self, listeners: Vec<TcpListener>, counters: &[Arc<Counters>]) {
         let own = &counters[self.shared.loads.len()..];
-        for (listener, counters) in self.listeners.iter().zip(own) {
+        for (listener, counters) in listeners.into_iter().zip(own) {
             let acceptor = Acceptor {
-                listener: listener.clone(),
+                listener,
                 shared: self.shared.clone(),
                 counters: counters.clone(),
             };
@@ -347,7 +346,6 @@ impl Listening {
 #[derive(Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
-    listeners: Vec<Arc<TcpListener>>,
 }
 
 impl Stopper {
@@ -356,9 +354,7 @@ impl Stopper {
         let stop_at = self.shared.clock.mono().plus(time);
         self.shared.stop_at.store(stop_at.0, Ordering::Release);
         self.shared.is_stopping.store(true, Ordering::Release);
-        for listener in &self.listeners {
-            accept::interrupt(listener);
-        }
+        self.shared.bell.ring();
         for wake in &self.shared.wakes {
             wake.notify_one();
         }

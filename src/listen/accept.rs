@@ -1,16 +1,23 @@
 //! Accepts connections, one plain thread for each address, and gives each to a shard.
 //!
-//! Accepting is the control plane: some thousand times a second at worst. A blocking loop of its
-//! own does it without standing in the way of any shard.
+//! Accepting is the control plane: some thousand times a second at worst. A loop of its own does it
+//! without standing in the way of any shard.
+//!
+//! A stop only closes the listening socket and never shuts it down: another process may hold it, with
+//! the connections that wait in its queue, to go on where we end.
 
 use super::connection::Connection;
 use super::placement::{self, Load};
 use super::{Notices, Shared, Visitor};
 use crate::log::Limited;
 use crate::metrics::{Counter, Counters};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -39,20 +46,42 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         // "[::]:514" and "0.0.0.0:514" may stand side by side
         socket.set_only_v6(true)?;
     }
+    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Makes a thread that blocks in `accept` return from it.
-pub(super) fn interrupt(listener: &TcpListener) {
-    // Linux ends a blocked accept with EINVAL when the listening socket is shut down
-    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+/// Wakes all threads that wait for connections. Once rung it goes on ringing.
+#[derive(Debug)]
+pub(super) struct Bell(EventFd);
+
+impl Bell {
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Bell(EventFd::from_flags(flags)?))
+    }
+
+    pub(super) fn ring(&self) {
+        // it fails only after as many rings as 64 bits can count, and rings then anyway
+        let _ = self.0.write(1);
+    }
+
+    /// Waits until somebody wants to connect, or the bell rings.
+    fn or_connection(&self, listener: &TcpListener) -> io::Result<()> {
+        let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut watched = [watched(listener.as_fd()), watched(self.0.as_fd())];
+        match poll(&mut watched, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// One accepting thread's part.
 pub(super) struct Acceptor {
-    pub(super) listener: Arc<TcpListener>,
+    /// Non-blocking.
+    pub(super) listener: TcpListener,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
 }
@@ -66,15 +95,21 @@ impl Acceptor {
 
     fn accept_all(&self) {
         while !self.shared.is_stopping() {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
-                Err(_) if self.shared.is_stopping() => return,
-                Err(error) => {
-                    if let Some(withheld) = self.allowed(|notices| &notices.accept_failed) {
-                        tracing::warn!(%error, withheld, "cannot accept a connection; trying on");
-                    }
-                    thread::sleep(PAUSE);
+            let accepted = match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    self.admit(stream, peer);
+                    Ok(())
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.shared.bell.or_connection(&self.listener)
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = accepted {
+                if let Some(withheld) = self.allowed(|notices| &notices.accept_failed) {
+                    tracing::warn!(%error, withheld, "cannot accept a connection; trying on");
+                }
+                thread::sleep(PAUSE);
             }
         }
     }
