@@ -1,21 +1,23 @@
 //! The running program: the only place that knows all stages. Starts them in the order in which
 //! nothing can be lost, watches over them, and stops them in the order of the flow.
 
-use crate::clock::{Clock, Mono};
+mod report;
+mod view;
+
+pub use report::Report;
+pub use view::View;
+
+use crate::clock::Clock;
 use crate::config::{Config, Machine};
 use crate::failure::Failure;
-use crate::limits::OUTAGE_TIME;
 use crate::listen::{self, Listening};
-use crate::metrics::expose::{self, Gauges};
-use crate::metrics::{Counter, Counters, Latency, Snapshot, Stage};
+use crate::metrics::{Counters, Latency};
 use crate::ring::Ring;
-use crate::upload::rules::Standing;
 use crate::upload::{self, Stop, Uploader};
-use crate::watch::{self, Watched};
+use crate::watch;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
-use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,31 +34,6 @@ pub struct Forwarder {
     listening: Listening,
     uploaders: Vec<JoinHandle<Result<(), Failure>>>,
     stop: signal::Sender<Stop>,
-}
-
-/// What can be seen of a running forwarder from any thread.
-pub struct View {
-    clock: Clock,
-    started_at: Mono,
-    ring: Arc<Ring>,
-    /// Uploaders first: against the flow, as [`Snapshot::of`] asks for.
-    counters: Vec<Arc<Counters>>,
-    latencies: Vec<Arc<Latency>>,
-    shared: upload::Shared,
-    addresses: Vec<SocketAddr>,
-    metrics_address: Option<SocketAddr>,
-    /// A thread has ended that should not have.
-    is_broken: AtomicBool,
-    is_stopping: AtomicBool,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// Everything that was counted.
-    pub snapshot: Snapshot,
-    /// A thread ended by a fault of the program.
-    pub is_broken: bool,
 }
 
 impl Forwarder {
@@ -296,162 +273,5 @@ fn pin_to(core: usize) {
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     if let Err(error) = pinned {
         tracing::warn!(core, %error, "an uploader could not be pinned; it goes on unpinned");
-    }
-}
-
-impl View {
-    /// All counters, as one.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self.counters.iter().map(|counters| &**counters))
-    }
-
-    /// The latencies of all uploaders.
-    pub fn latencies(&self) -> impl Iterator<Item = &Latency> + Clone {
-        self.latencies.iter().map(|latency| &**latency)
-    }
-
-    /// Addresses that take frames, in the order of the configuration.
-    #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Address of the metrics server, if there is one.
-    #[must_use]
-    pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics_address
-    }
-
-    fn gauges(&self, snapshot: &Snapshot) -> Gauges {
-        let now = self.clock.mono();
-        let standings = self.shared.rules.standings();
-        let open = standings
-            .iter()
-            .filter(|standing| **standing == Standing::Open)
-            .count();
-        let closed_connections = snapshot.total("connections_closed_total");
-        let accepted = snapshot.value(Counter::ConnectionsAccepted);
-        Gauges {
-            uptime: now.since(self.started_at),
-            connections_open: usize::try_from(accepted.saturating_sub(closed_connections))
-                .unwrap_or(usize::MAX),
-            pages_waiting: self.ring.pages_waiting(),
-            pages_total: self.ring.pages_count(),
-            rules_open: open,
-            rules_closed: standings.len() - open,
-            accepted_ago: self
-                .shared
-                .state
-                .report()
-                .last_success
-                .map(|at| now.since(at)),
-        }
-    }
-}
-
-impl Watched for View {
-    fn metrics(&self) -> String {
-        let snapshot = self.snapshot();
-        expose::page(&snapshot, self.latencies(), &self.gauges(&snapshot))
-    }
-
-    fn health(&self) -> Result<String, String> {
-        if self.is_broken.load(Ordering::Acquire) {
-            Err("a thread has ended by a fault".into())
-        } else {
-            Ok("ok".into())
-        }
-    }
-
-    fn readiness(&self) -> Result<String, String> {
-        self.health()?;
-        if self.is_stopping.load(Ordering::Acquire) {
-            return Err("stopping".into());
-        }
-        let snapshot = self.snapshot();
-        let gauges = self.gauges(&snapshot);
-        let mut remarks = Vec::new();
-        if gauges.rules_open == 0 {
-            remarks.push("no rule takes rows".to_owned());
-        }
-        let report = self.shared.state.report();
-        if let (Some(since), Some((_, what))) = (report.failing_since, report.last_failure) {
-            let seconds = self.clock.mono().since(since).as_secs();
-            remarks.push(format!(
-                "the service has not accepted for {seconds} s: {what}"
-            ));
-        }
-        if self.ring.shards_waiting() > 0 {
-            remarks.insert(0, "all pages are in use: senders wait".to_owned());
-            // under a full load that is so again and again, for a moment
-            if gauges.accepted_ago.unwrap_or(gauges.uptime) >= OUTAGE_TIME {
-                return Err(remarks.join("; "));
-            }
-        }
-        Ok(if remarks.is_empty() {
-            "ready".into()
-        } else {
-            format!("ready, degraded: {}", remarks.join("; "))
-        })
-    }
-}
-
-impl Report {
-    /// The identity in one line.
-    #[must_use]
-    pub fn first_line(&self) -> String {
-        let snapshot = &self.snapshot;
-        format!(
-            "received {} frames = uploaded {} rows + held {} + lost {}",
-            snapshot.value(Counter::FramesReceived),
-            snapshot.value(Counter::RowsUploaded),
-            snapshot.held(),
-            snapshot.frames_lost() + snapshot.rows_lost(),
-        )
-    }
-
-    /// Rows and frames that were received and are neither uploaded nor answered for by the
-    /// configuration or the service.
-    #[must_use]
-    pub fn unsent(&self) -> u64 {
-        self.snapshot.held()
-            + self.snapshot.value(Counter::RowsLostUnsent)
-            + self.snapshot.value(Counter::FramesLostStop)
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = &self.snapshot;
-        writeln!(f, "{}", self.first_line())?;
-        for stage in Stage::ALL {
-            let rows = snapshot.held_in(stage);
-            if rows > 0 {
-                writeln!(f, "  held in {}: {rows}", stage.name())?;
-            }
-        }
-        for counter in Counter::ALL {
-            let lost = matches!(counter.name(), "frames_lost_total" | "rows_lost_total");
-            let count = snapshot.value(*counter);
-            if let (true, 1.., Some((_, reason))) = (lost, count, counter.label()) {
-                writeln!(f, "  lost, {reason}: {count}")?;
-            }
-        }
-        let twice = snapshot.value(Counter::RowsMaybeTwice);
-        if twice > 0 {
-            writeln!(
-                f,
-                "  perhaps twice in the table, an answer was lost: {twice}"
-            )?;
-        }
-        let imbalance = snapshot.imbalance();
-        if imbalance != 0 {
-            writeln!(
-                f,
-                "  unaccounted for: {imbalance}; this is a fault of cefline"
-            )?;
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,72 @@
+//! What became of every frame, said at the end of a run.
+
+use crate::metrics::{Counter, Snapshot, Stage};
+use std::fmt;
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Everything that was counted.
+    pub snapshot: Snapshot,
+    /// A thread ended by a fault of the program.
+    pub is_broken: bool,
+}
+
+impl Report {
+    /// The identity in one line.
+    #[must_use]
+    pub fn first_line(&self) -> String {
+        let snapshot = &self.snapshot;
+        format!(
+            "received {} frames = uploaded {} rows + held {} + lost {}",
+            snapshot.value(Counter::FramesReceived),
+            snapshot.value(Counter::RowsUploaded),
+            snapshot.held(),
+            snapshot.frames_lost() + snapshot.rows_lost(),
+        )
+    }
+
+    /// Rows and frames that were received and are neither uploaded nor answered for by the
+    /// configuration or the service.
+    #[must_use]
+    pub fn unsent(&self) -> u64 {
+        self.snapshot.held()
+            + self.snapshot.value(Counter::RowsLostUnsent)
+            + self.snapshot.value(Counter::FramesLostStop)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = &self.snapshot;
+        writeln!(f, "{}", self.first_line())?;
+        for stage in Stage::ALL {
+            let rows = snapshot.held_in(stage);
+            if rows > 0 {
+                writeln!(f, "  held in {}: {rows}", stage.name())?;
+            }
+        }
+        for counter in Counter::ALL {
+            let lost = matches!(counter.name(), "frames_lost_total" | "rows_lost_total");
+            let count = snapshot.value(*counter);
+            if let (true, 1.., Some((_, reason))) = (lost, count, counter.label()) {
+                writeln!(f, "  lost, {reason}: {count}")?;
+            }
+        }
+        let twice = snapshot.value(Counter::RowsMaybeTwice);
+        if twice > 0 {
+            writeln!(
+                f,
+                "  perhaps twice in the table, an answer was lost: {twice}"
+            )?;
+        }
+        let imbalance = snapshot.imbalance();
+        if imbalance != 0 {
+            writeln!(
+                f,
+                "  unaccounted for: {imbalance}; this is a fault of cefline"
+            )?;
+        }
+        Ok(())
+    }
+}

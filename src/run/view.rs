@@ -1,0 +1,128 @@
+//! What can be seen of a running forwarder: its counters, and what `/metrics`, `/healthz` and `/readyz`
+//! answer.
+
+use crate::clock::{Clock, Mono};
+use crate::limits::OUTAGE_TIME;
+use crate::metrics::expose::{self, Gauges};
+use crate::metrics::{Counter, Counters, Latency, Snapshot};
+use crate::ring::Ring;
+use crate::upload;
+use crate::upload::rules::Standing;
+use crate::watch::Watched;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What can be seen of a running forwarder from any thread.
+pub struct View {
+    pub(super) clock: Clock,
+    pub(super) started_at: Mono,
+    pub(super) ring: Arc<Ring>,
+    /// Uploaders first: against the flow, as [`Snapshot::of`] asks for.
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) latencies: Vec<Arc<Latency>>,
+    pub(super) shared: upload::Shared,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) metrics_address: Option<SocketAddr>,
+    /// A thread has ended that should not have.
+    pub(super) is_broken: AtomicBool,
+    pub(super) is_stopping: AtomicBool,
+}
+
+impl View {
+    /// All counters, as one.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self.counters.iter().map(|counters| &**counters))
+    }
+
+    /// The latencies of all uploaders.
+    pub fn latencies(&self) -> impl Iterator<Item = &Latency> + Clone {
+        self.latencies.iter().map(|latency| &**latency)
+    }
+
+    /// Addresses that take frames, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Address of the metrics server, if there is one.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    fn gauges(&self, snapshot: &Snapshot) -> Gauges {
+        let now = self.clock.mono();
+        let standings = self.shared.rules.standings();
+        let open = standings
+            .iter()
+            .filter(|standing| **standing == Standing::Open)
+            .count();
+        let closed_connections = snapshot.total("connections_closed_total");
+        let accepted = snapshot.value(Counter::ConnectionsAccepted);
+        Gauges {
+            uptime: now.since(self.started_at),
+            connections_open: usize::try_from(accepted.saturating_sub(closed_connections))
+                .unwrap_or(usize::MAX),
+            pages_waiting: self.ring.pages_waiting(),
+            pages_total: self.ring.pages_count(),
+            rules_open: open,
+            rules_closed: standings.len() - open,
+            accepted_ago: self
+                .shared
+                .state
+                .report()
+                .last_success
+                .map(|at| now.since(at)),
+        }
+    }
+}
+
+impl Watched for View {
+    fn metrics(&self) -> String {
+        let snapshot = self.snapshot();
+        expose::page(&snapshot, self.latencies(), &self.gauges(&snapshot))
+    }
+
+    fn health(&self) -> Result<String, String> {
+        if self.is_broken.load(Ordering::Acquire) {
+            Err("a thread has ended by a fault".into())
+        } else {
+            Ok("ok".into())
+        }
+    }
+
+    fn readiness(&self) -> Result<String, String> {
+        self.health()?;
+        if self.is_stopping.load(Ordering::Acquire) {
+            return Err("stopping".into());
+        }
+        let snapshot = self.snapshot();
+        let gauges = self.gauges(&snapshot);
+        let mut remarks = Vec::new();
+        if gauges.rules_open == 0 {
+            remarks.push("no rule takes rows".to_owned());
+        }
+        let report = self.shared.state.report();
+        if let (Some(since), Some((_, what))) = (report.failing_since, report.last_failure) {
+            let seconds = self.clock.mono().since(since).as_secs();
+            remarks.push(format!(
+                "the service has not accepted for {seconds} s: {what}"
+            ));
+        }
+        if self.ring.shards_waiting() > 0 {
+            remarks.insert(0, "all pages are in use: senders wait".to_owned());
+            // under a full load that is so again and again, for a moment
+            if gauges.accepted_ago.unwrap_or(gauges.uptime) >= OUTAGE_TIME {
+                return Err(remarks.join("; "));
+            }
+        }
+        Ok(if remarks.is_empty() {
+            "ready".into()
+        } else {
+            format!("ready, degraded: {}", remarks.join("; "))
+        })
+    }
+}
