@@ -27,8 +27,9 @@
 //!
 //! Beside the way: [`config`] (text to checked values), [`limits`] (every bound, with its reason),
 //! [`clock`] (time as a value), [`metrics`] (the closed set of counters and the identity that they
-//! keep), [`watch`] (the server behind `/metrics`), [`log`], [`failure`], [`cli`] (the commands), and [`run`],
-//! the only place that knows all stages.
+//! keep), [`watch`] (the server behind `/metrics`), [`supervisor`] (what systemd and we say to each
+//! other), [`log`], [`failure`], [`cli`] (the commands), and [`run`], the only place that knows all
+//! stages.
 //!
 //! For rehearsals: [`emulator`] (a stand-in for Sentinel), [`generate`] and [`send`] (messages of a
 //! dozen vendors, and how they get here). No stage knows them.
@@ -67,5 +68,6 @@ pub mod retry;
 pub mod ring;
 pub mod run;
 pub mod send;
+pub mod supervisor;
 pub mod upload;
 pub mod watch;

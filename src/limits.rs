@@ -223,6 +223,12 @@ pub const VALUE_CHARS_SHOWN: usize = 80;
 
 // ---- being watched -------------------------------------------------------------------------
 
+/// A notice to the supervisor waits no longer than this for room in its mailbox: who should feed the
+/// watchdog must not stand still for it.
+pub const SUPERVISOR_SEND_TIME: Duration = Duration::from_secs(1);
+/// Sockets that a supervisor may give: one for each address, and one for each that the configuration
+/// had before. More are a mistake, and none is taken.
+pub const SOCKETS_GIVEN_MOST: usize = 2 * LISTENERS_MOST;
 /// Log lines on their way to standard error; further ones are dropped while its reader stalls.
 pub const LOG_LINES_QUEUED_MAX: usize = 4096;
 /// The head of a request to the metrics listener must be there within this time: a stranger who

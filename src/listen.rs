@@ -17,6 +17,7 @@
 mod accept;
 pub mod connection;
 pub mod placement;
+mod ports;
 pub mod rounds;
 mod shard;
 mod socket;
@@ -29,13 +30,15 @@ use crate::log::Limited;
 use crate::map::Mapper;
 use crate::metrics::Counters;
 use crate::ring::Ring;
+use crate::supervisor::Given;
 use accept::{Acceptor, Bell};
 use connection::Connection;
 use glommio::{LocalExecutorBuilder, Placement};
 use placement::Load;
+pub use ports::Port;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -182,21 +185,40 @@ pub fn counters_count(config: &Config) -> usize {
     config.runtime.ingest_cores + config.listen.tcp.len()
 }
 
-/// Binds all addresses, starts all shards, and accepts once every one of them is ready.
-/// `cores` are those to pin the shards to; `counters` as many as [`counters_count`] says.
+/// Opens a port for each address, by a socket that was given for it or by a new one. Those that no
+/// address asks for come first, to whoever wants to close them: they may be in the way of new ones.
+///
+/// # Errors
+/// There is no io_uring to receive with, or an address cannot be bound.
+pub fn open(
+    config: &Config,
+    given: Vec<Given>,
+    let_go: impl FnMut(Given),
+) -> Result<Vec<Port>, ListenError> {
+    // before any port: who connects should find somebody who reads
+    uring::probe(config.runtime.ingest_cores).map_err(ListenError::Uring)?;
+    let addresses = &config.listen.tcp;
+    let (taken, unasked) = ports::sort(addresses, given);
+    unasked.into_iter().for_each(let_go);
+    let each = addresses.iter().zip(taken);
+    each.map(|(address, given)| Port::open(*address, given))
+        .collect()
+}
+
+/// Starts all shards, and accepts on `ports` once every one of them is ready. `cores` are those to
+/// pin the shards to; `counters` as many as [`counters_count`] says.
 ///
 /// # Errors
 /// Why receiving could not begin; whatever was opened is closed again.
 pub fn start(
     config: &Config,
+    ports: Vec<Port>,
     cores: &[usize],
     clock: Clock,
     ring: &Arc<Ring>,
     counters: &[Arc<Counters>],
 ) -> Result<Listening, ListenError> {
     let shards_count = config.runtime.ingest_cores;
-    uring::probe(shards_count).map_err(ListenError::Uring)?;
-    let listeners = bind_all(&config.listen.tcp)?;
     let (doors, visitors): (Vec<_>, Vec<_>) =
         (0..shards_count).map(|_| channel(VISITORS_MAX)).unzip();
     let shared = Arc::new(Shared {
@@ -207,33 +229,22 @@ pub fn start(
         doors,
         wakes: (0..shards_count).map(|_| Notify::new()).collect(),
         bell: Bell::new().map_err(ListenError::Bell)?,
-        senders_count: AtomicUsize::new(shards_count + listeners.len()),
+        senders_count: AtomicUsize::new(shards_count + ports.len()),
         is_stopping: AtomicBool::new(false),
         stop_at: AtomicU64::new(u64::MAX),
     });
-    let addresses = listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .collect();
     let mut listening = Listening {
         shared,
         threads: Vec::new(),
-        addresses,
+        addresses: ports.iter().map(Port::address).collect(),
     };
     let started = listening.start_shards(config, cores, ring, counters, visitors);
     if let Err(error) = started {
         listening.stop(Duration::ZERO);
         return Err(ListenError::Shard(error));
     }
-    listening.start_acceptors(listeners, counters);
+    listening.start_acceptors(ports, counters);
     Ok(listening)
-}
-
-fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
-    let bind = |address: &SocketAddr| {
-        accept::bind(*address).map_err(|error| ListenError::Bind(*address, error))
-    };
-    addresses.iter().map(bind).collect()
 }
 
 impl Listening {
@@ -319,11 +330,11 @@ impl Listening {
         Ok(())
     }
 
-    fn start_acceptors(&mut self, listeners: Vec<TcpListener>, counters: &[Arc<Counters>]) {
+    fn start_acceptors(&mut self, ports: Vec<Port>, counters: &[Arc<Counters>]) {
         let own = &counters[self.shared.loads.len()..];
-        for (listener, counters) in listeners.into_iter().zip(own) {
+        for (port, counters) in ports.into_iter().zip(own) {
             let acceptor = Acceptor {
-                listener,
+                listener: port.listener,
                 shared: self.shared.clone(),
                 counters: counters.clone(),
             };

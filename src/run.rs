@@ -10,9 +10,10 @@ pub use view::View;
 use crate::clock::Clock;
 use crate::config::{Config, Machine};
 use crate::failure::Failure;
-use crate::listen::{self, Listening};
+use crate::listen::{self, Listening, Port};
 use crate::metrics::{Counters, Latency};
 use crate::ring::Ring;
+use crate::supervisor::Supervisor;
 use crate::upload::{self, Stop, Uploader};
 use crate::watch;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -42,7 +43,17 @@ impl Forwarder {
     /// # Errors
     /// Why it could not begin: with exit code 2 if the configuration and the machine do not go
     /// together (a port in use, no io_uring), else 1.
-    pub fn start(
+    pub fn start(config: Config, machine: &Machine, clock: Clock) -> Result<Forwarder, Failure> {
+        Self::start_under(&mut Supervisor::none(), config, machine, clock)
+    }
+
+    /// The same with the listening sockets that `supervisor` gives, and with all others in its
+    /// keeping.
+    ///
+    /// # Errors
+    /// As [`Forwarder::start`].
+    pub fn start_under(
+        supervisor: &mut Supervisor,
         mut config: Config,
         machine: &Machine,
         clock: Clock,
@@ -68,7 +79,8 @@ impl Forwarder {
             .zip(&latencies)
             .map(|(counters, latency)| Uploader::new(&shared, counters.clone(), latency.clone()))
             .collect::<Result<Vec<_>, _>>()?;
-        let listening = listen::start(&config, &machine.cores, clock, &ring, &ingest)
+        let ports = open_ports(&config, supervisor)?;
+        let listening = listen::start(&config, ports, &machine.cores, clock, &ring, &ingest)
             .map_err(Failure::usage)?;
         let view = Arc::new(View {
             clock,
@@ -182,6 +194,16 @@ impl Stopper {
             Stop::Drain { deadline }
         });
     }
+}
+
+fn open_ports(config: &Config, supervisor: &mut Supervisor) -> Result<Vec<Port>, Failure> {
+    let given = supervisor.take_given();
+    let ports =
+        listen::open(config, given, |given| supervisor.let_go(given)).map_err(Failure::usage)?;
+    for port in ports.iter().filter(|port| !port.is_given()) {
+        supervisor.keep(port.listener(), port.address());
+    }
+    Ok(ports)
 }
 
 fn make_counters(count: usize) -> Vec<Arc<Counters>> {

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("log", &["clock"]),
     ("retry", &["clock"]),
     ("watch", &[]),
+    ("supervisor", &[]),
     // the way
     ("frame", &["config"]),
     ("parse", &["clock"]),
@@ -31,7 +32,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "listen",
         &[
-            "clock", "config", "frame", "log", "map", "metrics", "page", "ring",
+            "clock",
+            "config",
+            "frame",
+            "log",
+            "map",
+            "metrics",
+            "page",
+            "ring",
+            "supervisor",
         ],
     ),
     ("compress", &["clock", "page"]),
@@ -52,7 +61,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "failure", "clock", "config", "listen", "metrics", "ring", "upload", "watch",
+            "failure",
+            "clock",
+            "config",
+            "listen",
+            "metrics",
+            "ring",
+            "supervisor",
+            "upload",
+            "watch",
         ],
     ),
     // rehearsals, which no stage knows
@@ -153,6 +170,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("hyper", &["watch.rs", "emulator", "upload/request.rs"]),
     ("rcgen", &["emulator/tls.rs"]),
     ("clap", &["cli", "main.rs"]),
+    ("listenfd", &["supervisor.rs"]),
 ];
 
 /// Lines of a file without its tests.

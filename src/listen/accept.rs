@@ -14,7 +14,7 @@ use crate::metrics::{Counter, Counters};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -22,8 +22,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Connections that the kernel completes ahead of us.
-const BACKLOG: i32 = 4096;
 /// Pause after a failed accept; it fails at once again while descriptors are short.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Dead peers are found after this long...
@@ -32,25 +30,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_PROBES: u32 = 6;
 /// ...at this interval.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Binds an address. Not with SO_REUSEPORT: a second instance on the same port must be an error,
-/// not a silent halving of the traffic.
-pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // "[::]:514" and "0.0.0.0:514" may stand side by side
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
 
 /// Wakes all threads that wait for connections. Once rung it goes on ringing.
 #[derive(Debug)]
@@ -136,7 +115,8 @@ impl Acceptor {
         let listen = &self.shared.listen;
         let visitor = Visitor {
             stream,
-            peer: peer.ip(),
+            // a socket that was given may take both families
+            peer: peer.ip().to_canonical(),
             connection: Connection::new(listen.framing, listen.frame_bytes_max),
         };
         let shard = placement::place(&self.shared.loads);
