@@ -27,7 +27,7 @@
 //!
 //! Beside the way: [`config`] (text to checked values), [`limits`] (every bound, with its reason),
 //! [`clock`] (time as a value), [`metrics`] (the closed set of counters and the identity that they
-//! keep), [`watch`] (the server behind `/metrics`), [`supervisor`] (what systemd and we say to each
+//! keep), [`heart`] (whether every loop goes round), [`watch`] (the server behind `/metrics`), [`supervisor`] (what systemd and we say to each
 //! other), [`log`], [`failure`], [`cli`] (the commands), and [`run`], the only place that knows all
 //! stages.
 //!
@@ -57,6 +57,7 @@ pub mod emulator;
 pub mod failure;
 pub mod frame;
 pub mod generate;
+pub mod heart;
 pub mod limits;
 pub mod listen;
 pub mod log;

@@ -223,6 +223,11 @@ pub const VALUE_CHARS_SHOWN: usize = 80;
 
 // ---- being watched -------------------------------------------------------------------------
 
+/// A loop of the program that has not gone round for so long is stuck: by design each does so within
+/// [`BEAT_TIME`], and a machine that is too busy for five times that loses messages in any case.
+pub const LIVENESS_TIME: Duration = Duration::from_secs(5);
+/// Each loop of the program shows at least so often that it goes round, if only for that.
+pub const BEAT_TIME: Duration = Duration::from_secs(1);
 /// A notice to the supervisor waits no longer than this for room in its mailbox: who should feed the
 /// watchdog must not stand still for it.
 pub const SUPERVISOR_SEND_TIME: Duration = Duration::from_secs(1);
@@ -314,6 +319,7 @@ pub const QUERY_TIME: Duration = Duration::from_secs(120);
 const _: () = assert!(EMULATOR_BLOCK_ROWS <= u32::MAX as usize);
 const _: () = assert!(EMULATOR_DISCARD_BYTES_MAX > SERVICE_BODY_BYTES_MAX as u64);
 const _: () = assert!(QUERY_BYTES_MAX <= EMULATOR_BODY_BYTES_MAX);
+const _: () = assert!(3 * BEAT_TIME.as_millis() < LIVENESS_TIME.as_millis());
 const _: () = assert!(FRAME_BYTES_LEAST <= FRAME_BYTES_DEFAULT);
 const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MOST);
 const _: () = assert!(FRAME_BYTES_MOST < 10usize.pow(OCTET_COUNT_DIGITS_MAX as u32));

@@ -25,6 +25,7 @@ pub mod uring;
 
 use crate::clock::{Clock, Mono};
 use crate::config::{self, Config};
+use crate::heart::Heart;
 use crate::limits::LOG_PAUSE;
 use crate::log::Limited;
 use crate::map::Mapper;
@@ -131,6 +132,8 @@ pub(crate) struct Shared {
     doors: Vec<Sender<Visitor>>,
     /// Wakes each shard's main task.
     wakes: Vec<Notify>,
+    /// One for each shard.
+    hearts: Vec<Arc<Heart>>,
     /// Wakes the acceptors.
     bell: Bell,
     /// Acceptors and shards that may still send a connection to a shard.
@@ -228,6 +231,9 @@ pub fn start(
         loads: (0..shards_count).map(|_| Load::default()).collect(),
         doors,
         wakes: (0..shards_count).map(|_| Notify::new()).collect(),
+        hearts: (0..shards_count)
+            .map(|index| Heart::new(thread_name(index)))
+            .collect(),
         bell: Bell::new().map_err(ListenError::Bell)?,
         senders_count: AtomicUsize::new(shards_count + ports.len()),
         is_stopping: AtomicBool::new(false),
@@ -252,6 +258,12 @@ impl Listening {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The hearts of all shards.
+    #[must_use]
+    pub fn hearts(&self) -> &[Arc<Heart>] {
+        &self.shared.hearts
     }
 
     /// Connections open now.
@@ -316,7 +328,7 @@ impl Listening {
                 ready: ready.clone(),
             };
             let thread = thread::Builder::new()
-                .name(format!("ingest-{index}"))
+                .name(thread_name(index))
                 .spawn(move || run_shard(start))
                 .map_err(|error| error.to_string())?;
             self.threads.push(thread);
@@ -370,6 +382,10 @@ impl Stopper {
             wake.notify_one();
         }
     }
+}
+
+fn thread_name(shard: usize) -> String {
+    format!("ingest-{shard}")
 }
 
 fn run_shard(start: Start) {

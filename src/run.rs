@@ -10,6 +10,7 @@ pub use view::View;
 use crate::clock::Clock;
 use crate::config::{Config, Machine};
 use crate::failure::Failure;
+use crate::heart::Heart;
 use crate::listen::{self, Listening, Port};
 use crate::metrics::{Counters, Latency};
 use crate::ring::Ring;
@@ -79,6 +80,9 @@ impl Forwarder {
             .zip(&latencies)
             .map(|(counters, latency)| Uploader::new(&shared, counters.clone(), latency.clone()))
             .collect::<Result<Vec<_>, _>>()?;
+        let upload_hearts: Vec<_> = (0..config.runtime.upload_cores)
+            .map(|index| Heart::new(uploader_name(index)))
+            .collect();
         let ports = open_ports(&config, supervisor)?;
         let listening = listen::start(&config, ports, &machine.cores, clock, &ring, &ingest)
             .map_err(Failure::usage)?;
@@ -95,6 +99,7 @@ impl Forwarder {
                 .and_then(|listener| listener.local_addr().ok()),
             is_broken: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
+            hearts: [listening.hearts(), &upload_hearts].concat(),
         });
         if let Some(listener) = watcher {
             start_watcher(listener, view.clone());
@@ -276,7 +281,7 @@ fn start_uploaders(
         .map(|(index, uploader)| {
             let core = cores.next();
             thread::Builder::new()
-                .name(format!("upload-{index}"))
+                .name(uploader_name(index))
                 .spawn(move || {
                     if let Some(core) = core {
                         pin_to(core);
@@ -286,6 +291,10 @@ fn start_uploaders(
                 .map_err(|error| Failure::running(format!("an uploader cannot start: {error}")))
         })
         .collect()
+}
+
+fn uploader_name(index: usize) -> String {
+    format!("upload-{index}")
 }
 
 fn pin_to(core: usize) {

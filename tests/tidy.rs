@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("log", &["clock"]),
     ("retry", &["clock"]),
     ("watch", &[]),
+    ("heart", &["clock"]),
     ("supervisor", &[]),
     // the way
     ("frame", &["config"]),
@@ -98,6 +99,7 @@ const PURE: &[&str] = &[
     "batch.rs",
     "compress.rs",
     "retry.rs",
+    "heart.rs",
     "config",
     "metrics",
     "generate",

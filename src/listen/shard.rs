@@ -8,6 +8,7 @@
 //! When no page is free the main task reads nobody until one is: the kernel's buffers fill, and TCP
 //! slows the senders down.
 
+mod desk;
 mod drain;
 mod housekeeping;
 
@@ -16,12 +17,11 @@ use super::rounds::{Interval, Rounds};
 use super::socket::{Got, Socket};
 use super::{Shared, Visitor};
 use crate::clock::Mono;
-use crate::frame::Frame;
-use crate::limits::{LANES, READ_BYTES_MAX};
-use crate::map::{Draft, Mapper, Source};
+use crate::limits::{BEAT_TIME, READ_BYTES_MAX};
+use crate::map::{Mapper, Source};
 use crate::metrics::{Counter, Counters, Tally};
-use crate::page::RowPage;
 use crate::ring::Ring;
+use desk::Desk;
 use futures_lite::future;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -60,18 +60,6 @@ struct Link {
     is_gone: Cell<bool>,
     /// Rings when the watch may sleep on the socket again, or has nothing left to watch.
     asleep: Notify,
-}
-
-/// The way from frames to the ring.
-struct Desk {
-    ring: Arc<Ring>,
-    counters: Arc<Counters>,
-    mapper: Mapper,
-    /// The pages being filled, each with the rows of some kinds of messages.
-    lanes: [Option<RowPage>; LANES],
-    /// For the next lane that needs one; none if there was none free.
-    spare: Option<RowPage>,
-    source: Source,
 }
 
 struct Shard {
@@ -115,14 +103,7 @@ pub(super) async fn run(parts: Parts) {
         next_link: Cell::new(0),
         rounds: RefCell::default(),
         stalled: RefCell::default(),
-        desk: RefCell::new(Desk {
-            lanes: [const { None }; LANES],
-            spare: ring.claim(),
-            ring,
-            counters,
-            mapper,
-            source,
-        }),
+        desk: RefCell::new(Desk::new(ring, counters, mapper, source)),
         tally: RefCell::default(),
         buffer: RefCell::new(vec![0; READ_BYTES_MAX]),
         held_bytes: Cell::new(0),
@@ -132,8 +113,9 @@ pub(super) async fn run(parts: Parts) {
     glommio::spawn_local(welcome(shard.clone(), visitors)).detach();
     shard.main().await;
     shard.shared.leave();
-    shard.drain().await;
+    shard.beating(shard.drain()).await;
     shard.close();
+    shard.shared.hearts[index].end();
 }
 
 /// Takes in the connections that the acceptors, or other shards, send.
@@ -167,7 +149,9 @@ impl Shard {
     async fn main(&self) {
         let clock = self.shared.clock;
         let mut kept_house = clock.mono();
+        let mut was_busy = true;
         while !self.shared.is_stopping() {
+            self.beat();
             if self.is_stalled() {
                 self.unstall().await;
                 continue;
@@ -175,7 +159,11 @@ impl Shard {
             self.read_round();
             let now = clock.mono();
             if now.since(kept_house) >= HOUSEKEEPING {
-                self.keep_house(now.since(kept_house), now);
+                // of a quiet shard only once: it may have very many quiet connections
+                if self.is_busy() || was_busy {
+                    self.keep_house(now.since(kept_house), now);
+                }
+                was_busy = self.is_busy();
                 kept_house = now;
             }
             // last: nothing may wake us for long
@@ -193,7 +181,29 @@ impl Shard {
         tally.publish(&self.counters);
     }
 
-    /// Waits for the next turn, the next hand-over, or whoever wakes us.
+    /// Shows that the loop goes round.
+    fn beat(&self) {
+        self.shared.hearts[self.index].beat(self.shared.clock.mono());
+    }
+
+    /// Does something that may take long, and beats meanwhile: who waits is alive.
+    async fn beating<T>(&self, work: impl Future<Output = T>) -> T {
+        let beats = async {
+            loop {
+                self.beat();
+                glommio::timer::sleep(BEAT_TIME).await;
+            }
+        };
+        future::or(work, beats).await
+    }
+
+    /// There are connections to be looked at without being woken for it.
+    fn is_busy(&self) -> bool {
+        !self.rounds.borrow().is_empty() || self.held_bytes.get() > 0
+    }
+
+    /// Waits for the next turn, the next hand-over, or whoever wakes us; no longer than until the next
+    /// beat.
     async fn pause(&self, housekeeping_at: Mono) {
         if self.is_stalled() {
             return;
@@ -203,19 +213,17 @@ impl Shard {
             .borrow()
             .opened_at()
             .map(|at| at.plus(self.linger));
-        let is_busy = !self.rounds.borrow().is_empty() || self.held_bytes.get() > 0;
         let next = [
             self.rounds.borrow().next_at(),
             linger_at,
-            is_busy.then_some(housekeeping_at),
+            self.is_busy().then_some(housekeeping_at),
         ];
         let woken = self.wake().notified();
-        match next.into_iter().flatten().min() {
-            None => woken.await,
-            Some(at) => match at.since(self.shared.clock.mono()) {
-                Duration::ZERO => glommio::executor().yield_now().await,
-                time => future::or(woken, glommio::timer::sleep(time)).await,
-            },
+        let now = self.shared.clock.mono();
+        let next = next.into_iter().flatten().min();
+        match next.map_or(BEAT_TIME, |at| at.since(now).min(BEAT_TIME)) {
+            Duration::ZERO => glommio::executor().yield_now().await,
+            time => future::or(woken, glommio::timer::sleep(time)).await,
         }
     }
 
@@ -309,7 +317,7 @@ impl Shard {
             }
             None
         });
-        if let Some(page) = page.await {
+        if let Some(page) = self.beating(page).await {
             self.desk.borrow_mut().spare = Some(page);
             self.resume();
         }
@@ -401,83 +409,5 @@ impl Shard {
 
     fn close(&self) {
         self.desk.borrow().ring.close_shard();
-    }
-}
-
-impl Desk {
-    /// When the oldest row came that is not handed over.
-    fn opened_at(&self) -> Option<Mono> {
-        let pages = self.lanes.iter().flatten();
-        pages.filter_map(RowPage::opened_at).min()
-    }
-
-    /// If one row is old enough all go: the uploader seals a body for it in any case.
-    fn hand_over_if_old(&mut self, now: Mono, linger: Duration, tally: &mut Tally) {
-        if self.opened_at().is_some_and(|at| now.since(at) >= linger) {
-            self.hand_over_all(now, tally);
-        }
-    }
-
-    fn hand_over_all(&mut self, now: Mono, tally: &mut Tally) {
-        for lane in 0..LANES {
-            self.hand_over(lane, now, tally);
-        }
-    }
-
-    /// Hands a lane's page over if it has one. What was counted is published first: an uploader may
-    /// count the rows as taken before we could say that they were handed over.
-    fn hand_over(&mut self, lane: usize, now: Mono, tally: &mut Tally) {
-        let Some(page) = self.lanes[lane].take() else {
-            return;
-        };
-        tally.add(Counter::RowsHanded, page.rows_count() as u64);
-        tally.add(Counter::PagesHanded, 1);
-        tally.publish(&self.counters);
-        self.ring.hand_over(page, now);
-    }
-
-    /// None is free: the fullest of ours goes on its way, so that it comes back.
-    fn hand_over_fullest(&mut self, tally: &mut Tally) {
-        let bytes = |lane: &usize| self.lanes[*lane].as_ref().map(RowPage::bytes_len);
-        if let Some(lane) = (0..LANES).max_by_key(bytes) {
-            self.hand_over(lane, self.source.received.mono, tally);
-        }
-    }
-}
-
-impl Sink for Desk {
-    fn is_ready(&mut self, tally: &mut Tally) -> bool {
-        if self.spare.is_none() {
-            self.spare = self.ring.claim();
-            if self.spare.is_none() {
-                self.hand_over_fullest(tally);
-            }
-        }
-        self.spare.is_some()
-    }
-
-    fn take(&mut self, frame: Frame<'_>, tally: &mut Tally) {
-        let draft = Draft::of(frame);
-        let lane = (draft.kind() % LANES as u64) as usize;
-        if self.lanes[lane].is_none() {
-            self.lanes[lane] = self.spare.take();
-        }
-        let Some(page) = &mut self.lanes[lane] else {
-            // not reached: frames are cut only while the desk is ready
-            tally.add(Counter::FramesLostStop, 1);
-            return;
-        };
-        self.mapper.put(&draft, self.source, page, tally);
-        if page.is_full() {
-            self.hand_over(lane, self.source.received.mono, tally);
-        } else if page.is_empty()
-            && let Some(page) = self.lanes[lane].take()
-        {
-            // no row came of the frame, by configuration
-            match self.spare {
-                None => self.spare = Some(page),
-                Some(_) => self.ring.give_back(page),
-            }
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! answer.
 
 use crate::clock::{Clock, Mono};
+use crate::heart::{self, Heart};
 use crate::limits::OUTAGE_TIME;
 use crate::metrics::expose::{self, Gauges};
 use crate::metrics::{Counter, Counters, Latency, Snapshot};
@@ -27,6 +28,8 @@ pub struct View {
     /// A thread has ended that should not have.
     pub(super) is_broken: AtomicBool,
     pub(super) is_stopping: AtomicBool,
+    /// Of all loops.
+    pub(super) hearts: Vec<Arc<Heart>>,
 }
 
 impl View {
@@ -88,9 +91,11 @@ impl Watched for View {
 
     fn health(&self) -> Result<String, String> {
         if self.is_broken.load(Ordering::Acquire) {
-            Err("a thread has ended by a fault".into())
-        } else {
-            Ok("ok".into())
+            return Err("a thread has ended by a fault".into());
+        }
+        match heart::complaint(&self.hearts, self.clock.mono()) {
+            Some(complaint) => Err(complaint),
+            None => Ok("ok".into()),
         }
     }
 
