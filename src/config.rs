@@ -11,6 +11,8 @@
 //!      -> files      the secret and the certificates that the keys name (the only disk access)
 //! ```
 //!
+//! When it is read again while the program runs, `change` says what needs a restart.
+//!
 //! [`parse`] is pure and ends before `files`; [`Config::read`] and [`Loaded::read`] do all of it.
 //! The set of known keys is what `sections` asks for: there is no second list of them that could
 //! differ. `reference.toml` beside this file explains every key, and a test holds it against the
@@ -20,6 +22,7 @@
 //! do write secrets there.
 
 mod azure;
+mod change;
 mod document;
 mod files;
 mod finding;
@@ -96,6 +99,18 @@ impl Config {
     /// Every mistake of the file, or why it cannot be read.
     pub fn read(path: &Path) -> Result<Config, ConfigError> {
         Loaded::read(path, &Machine::read()).map(|loaded| loaded.config)
+    }
+
+    /// Whether a program that runs by `old` can go on by this configuration, which was read from
+    /// `file`.
+    ///
+    /// # Errors
+    /// The keys that differ and need a restart, each with both values.
+    pub fn follows(&self, old: &Config, file: Option<&Path>) -> Result<(), ConfigError> {
+        match change::restart_needed(old, self) {
+            findings if findings.is_empty() => Ok(()),
+            findings => Err(ConfigError::of(file, findings)),
+        }
     }
 
     /// What the program may hold in memory besides its own code, by part, in bytes: upper bounds
