@@ -228,6 +228,11 @@ pub const VALUE_CHARS_SHOWN: usize = 80;
 pub const LIVENESS_TIME: Duration = Duration::from_secs(5);
 /// Each loop of the program shows at least so often that it goes round, if only for that.
 pub const BEAT_TIME: Duration = Duration::from_secs(1);
+/// The supervisor's watchdog is fed so often within its time: once more than it would take.
+pub const WATCHDOG_FEEDS: u32 = 3;
+/// Mistakes of a configuration that are logged when it is refused by a running program; `cefline check`
+/// shows all.
+pub const RELOAD_FINDINGS_LOGGED_MAX: usize = 100;
 /// A notice to the supervisor waits no longer than this for room in its mailbox: who should feed the
 /// watchdog must not stand still for it.
 pub const SUPERVISOR_SEND_TIME: Duration = Duration::from_secs(1);

@@ -24,11 +24,10 @@ mod socket;
 pub mod uring;
 
 use crate::clock::{Clock, Mono};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::heart::Heart;
 use crate::limits::LOG_PAUSE;
 use crate::log::Limited;
-use crate::map::Mapper;
 use crate::metrics::Counters;
 use crate::ring::Ring;
 use crate::supervisor::Given;
@@ -45,8 +44,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{Notify, watch};
 use uring::UringError;
 
 /// Connections on their way to one shard.
@@ -125,7 +124,8 @@ impl Notices {
 /// What acceptors and shards have in common.
 pub(crate) struct Shared {
     clock: Clock,
-    listen: config::Listen,
+    /// The configuration in force; each reads it anew where it begins something.
+    settings: watch::Receiver<Arc<Config>>,
     notices: Notices,
     loads: Vec<Load>,
     /// The way in to each shard.
@@ -209,24 +209,26 @@ pub fn open(
 }
 
 /// Starts all shards, and accepts on `ports` once every one of them is ready. `cores` are those to
-/// pin the shards to; `counters` as many as [`counters_count`] says.
+/// pin the shards to; `counters` as many as [`counters_count`] says. What may change of `settings` is
+/// followed, from one read to the next.
 ///
 /// # Errors
 /// Why receiving could not begin; whatever was opened is closed again.
 pub fn start(
-    config: &Config,
+    settings: &watch::Receiver<Arc<Config>>,
     ports: Vec<Port>,
     cores: &[usize],
     clock: Clock,
     ring: &Arc<Ring>,
     counters: &[Arc<Counters>],
 ) -> Result<Listening, ListenError> {
+    let config = settings.borrow().clone();
     let shards_count = config.runtime.ingest_cores;
     let (doors, visitors): (Vec<_>, Vec<_>) =
         (0..shards_count).map(|_| channel(VISITORS_MAX)).unzip();
     let shared = Arc::new(Shared {
         clock,
-        listen: config.listen.clone(),
+        settings: settings.clone(),
         notices: Notices::new(),
         loads: (0..shards_count).map(|_| Load::default()).collect(),
         doors,
@@ -244,7 +246,7 @@ pub fn start(
         threads: Vec::new(),
         addresses: ports.iter().map(Port::address).collect(),
     };
-    let started = listening.start_shards(config, cores, ring, counters, visitors);
+    let started = listening.start_shards(&config, cores, ring, counters, visitors);
     if let Err(error) = started {
         listening.stop(Duration::ZERO);
         return Err(ListenError::Shard(error));
@@ -308,8 +310,6 @@ impl Listening {
     ) -> Result<(), String> {
         let shards_count = visitors.len();
         let (ready, readies) = mpsc::sync_channel(shards_count);
-        // the longest row that leaves room for the brackets around it
-        let row_bytes_max = config.batch.raw_bytes_max.saturating_sub(2);
         for (index, visitors) in visitors.into_iter().enumerate() {
             let start = Start {
                 parts: shard::Parts {
@@ -317,8 +317,7 @@ impl Listening {
                     shared: self.shared.clone(),
                     ring: ring.clone(),
                     counters: counters[index].clone(),
-                    mapper: Mapper::new(&config.map, row_bytes_max),
-                    linger: config.batch.linger,
+                    settings: self.shared.settings.clone(),
                     visitors,
                 },
                 placement: match cores.get(index) {

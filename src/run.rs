@@ -8,11 +8,11 @@ pub use report::Report;
 pub use view::View;
 
 use crate::clock::Clock;
-use crate::config::{Config, Machine};
+use crate::config::{Config, ConfigError, Machine};
 use crate::failure::Failure;
 use crate::heart::Heart;
 use crate::listen::{self, Listening, Port};
-use crate::metrics::{Counters, Latency};
+use crate::metrics::{Counter, Counters, Latency};
 use crate::ring::Ring;
 use crate::supervisor::Supervisor;
 use crate::upload::{self, Stop, Uploader};
@@ -21,8 +21,9 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::watch as signal;
@@ -36,6 +37,11 @@ pub struct Forwarder {
     listening: Listening,
     uploaders: Vec<JoinHandle<Result<(), Failure>>>,
     stop: signal::Sender<Stop>,
+    /// The configuration in force, as all parts see it. Shards follow it; uploaders will, and until then
+    /// `config::change` lets nothing change that they read.
+    settings: signal::Sender<Arc<Config>>,
+    /// What is counted here, by whoever holds the forwarder.
+    counters: Arc<Counters>,
 }
 
 impl Forwarder {
@@ -74,6 +80,8 @@ impl Forwarder {
             .map_err(Failure::running)?;
         let (stop, stopped) = signal::channel(Stop::Run);
         let config = Arc::new(config);
+        let (settings, followed) = signal::channel(config.clone());
+        let control = Arc::<Counters>::default();
         let shared = upload::Shared::new(config.clone(), ring.clone(), clock, stopped)?;
         let uploaders = upload
             .iter()
@@ -84,13 +92,17 @@ impl Forwarder {
             .map(|index| Heart::new(uploader_name(index)))
             .collect();
         let ports = open_ports(&config, supervisor)?;
-        let listening = listen::start(&config, ports, &machine.cores, clock, &ring, &ingest)
+        let listening = listen::start(&followed, ports, &machine.cores, clock, &ring, &ingest)
             .map_err(Failure::usage)?;
         let view = Arc::new(View {
             clock,
             started_at: clock.mono(),
             ring,
-            counters: upload.into_iter().chain(ingest).collect(),
+            counters: upload
+                .into_iter()
+                .chain(ingest)
+                .chain([control.clone()])
+                .collect(),
             latencies,
             shared,
             addresses: listening.addresses().to_vec(),
@@ -100,6 +112,7 @@ impl Forwarder {
             is_broken: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             hearts: [listening.hearts(), &upload_hearts].concat(),
+            refused_reload: Mutex::default(),
         });
         if let Some(listener) = watcher {
             start_watcher(listener, view.clone());
@@ -110,7 +123,43 @@ impl Forwarder {
             listening,
             uploaders,
             stop,
+            settings,
+            counters: control,
         })
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.settings.borrow().clone()
+    }
+
+    /// Goes on by what was read anew from `file`, as a whole, or by the old configuration, as a whole.
+    /// What is received after the return is taken by the one in force; connections stay.
+    ///
+    /// # Errors
+    /// What was wrong with the file, or which keys need a restart. It is counted, and `/readyz` shows
+    /// it until a better one comes.
+    pub fn reload(
+        &mut self,
+        file: &Path,
+        read: Result<Config, ConfigError>,
+    ) -> Result<(), ConfigError> {
+        let outcome = read.and_then(|mut config| {
+            config.follows(&self.config(), Some(file))?;
+            config.listen.connections_max = connections_allowed(config.listen.connections_max);
+            self.settings.send_replace(Arc::new(config));
+            Ok(())
+        });
+        self.view.note_reload(outcome.as_ref().err());
+        self.counters.add(
+            match outcome {
+                Ok(()) => Counter::ConfigReloadsDone,
+                Err(_) => Counter::ConfigReloadsRefused,
+            },
+            1,
+        );
+        outcome
     }
 
     /// What can be seen of it from any thread.
@@ -159,6 +208,8 @@ impl Forwarder {
             listening,
             uploaders,
             stop,
+            settings: _,
+            counters: _,
         } = self;
         let mut is_broken = view.is_broken.load(Ordering::Acquire) || !listening.join();
         for uploader in uploaders {

@@ -1,35 +1,36 @@
 //! `cefline run`: the forwarder.
 
+mod attend;
+mod logging;
+
+pub(super) use logging::start_log;
+
 use super::Failure;
 use crate::clock::Clock;
-use crate::config::{Loaded, Log, LogFormat, Machine};
-use crate::limits::LOG_LINES_QUEUED_MAX;
-use crate::metrics::{Counter, Snapshot};
+use crate::config::{Loaded, Machine};
 use crate::run::{Forwarder, Report, View};
-use std::io::{self, IsTerminal, Write as _};
+use crate::supervisor::{Notice, Supervisor};
+use attend::Attendant;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Exit code of a run that had to leave rows behind.
 const UNSENT: u8 = 3;
-/// How often the threads are looked after.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often a line about the traffic is logged.
-const PROGRESS: Duration = Duration::from_secs(60);
 
 /// Receive CEF over TCP and land it in Microsoft Sentinel.
 ///
 /// Runs until it is told to stop by Ctrl-C or SIGTERM: it then stops accepting, reads what has
 /// arrived, uploads until runtime.stop_time_max, and prints what became of every frame. A second
 /// signal ends it at once. Logs go to standard error; metrics to http://127.0.0.1:9514/metrics.
+///
+/// SIGHUP makes it read its configuration again: if all of it is good it is in force from then on, and
+/// connections stay; else the old one stays, and log, /readyz and config_reloads_total say why.
+///
+/// Under systemd it says when it is ready, feeds the watchdog while every core moves, takes the
+/// listening sockets that it is given, and leaves its own in systemd's keeping, so that a restart
+/// refuses nobody.
 ///
 /// Exit code 0: everything received was uploaded, or lost for a reason that the report names and the
 /// configuration or the service asked for. 1: it failed. 2: the configuration and the machine do not
@@ -46,29 +47,40 @@ pub struct RunArgs {
 /// # Errors
 /// Why it could not begin, or that it broke off.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    // first: it must be before any thread
+    let mut supervisor = Supervisor::from_environment().map_err(|error| {
+        Failure::running(format!(
+            "the supervisor at NOTIFY_SOCKET cannot be spoken to: {error}"
+        ))
+    })?;
     let machine = Machine::read();
     let loaded = Loaded::read(&args.config, &machine).map_err(Failure::usage)?;
-    let _log = start_log(&loaded.config.log)?;
+    let logging = start_log(&loaded.config.log)?;
     for warning in loaded.warnings_in(&args.config) {
         tracing::warn!("{warning}");
     }
-    let stop_time = loaded.config.runtime.stop_time_max;
     let clock = Clock::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::running(format!("cannot start: {error}")))?;
     // before any port opens, so that no signal can come too early
-    let mut signals = {
+    let (mut signals, hangups) = {
         let _inside = runtime.enter();
-        Signals::new()?
+        (Signals::new()?, listen(SignalKind::hangup())?)
     };
-    let forwarder = Forwarder::start(loaded.config, &machine, clock)?;
+    let forwarder = Forwarder::start_under(&mut supervisor, loaded.config, &machine, clock)?;
     announce(&forwarder.view());
-    let report = runtime.block_on(async {
-        attend(&forwarder, &mut signals).await;
-        finish(forwarder, stop_time, &mut signals).await
-    });
+    supervisor.tell(&Notice::Ready);
+    let attendant = Attendant {
+        file: args.config.clone(),
+        machine,
+        clock,
+        logging,
+        supervisor,
+        hangups,
+    };
+    let report = runtime.block_on(attendant.attend(forwarder, &mut signals));
     // that nobody reads it is no reason to end in another way
     tracing::info!("stopped: {}", report.first_line());
     let _ = write!(io::stdout(), "{report}");
@@ -96,14 +108,12 @@ fn announce(view: &View) {
 
 /// Ctrl-C and SIGTERM.
 pub(super) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::running(format!("no signals: {error}")));
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -118,91 +128,6 @@ impl Signals {
     }
 }
 
-/// Until a signal, or until a thread ends that should not.
-async fn attend(forwarder: &Forwarder, signals: &mut Signals) {
-    let view = forwarder.view();
-    let mut looks = tokio::time::interval(LOOK);
-    let mut progress = tokio::time::interval(PROGRESS);
-    progress.tick().await;
-    let mut before = view.snapshot();
-    loop {
-        tokio::select! {
-            () = signals.next() => {
-                tracing::info!("stopping: no more connections, uploading what has arrived");
-                return;
-            }
-            _ = looks.tick() => {
-                if !forwarder.is_sound() {
-                    tracing::error!("a thread has ended by a fault; stopping");
-                    return;
-                }
-            }
-            _ = progress.tick() => {
-                let now = view.snapshot();
-                log_progress(&before, &now, forwarder.connections());
-                before = now;
-            }
-        }
-    }
-}
-
-fn log_progress(before: &Snapshot, now: &Snapshot, connections: usize) {
-    let grown = |counter| now.value(counter) - before.value(counter);
-    tracing::info!(
-        connections,
-        frames = grown(Counter::FramesReceived),
-        rows_uploaded = grown(Counter::RowsUploaded),
-        rows_held = now.held(),
-        rows_lost = now.rows_lost() + now.frames_lost(),
-        "the last minute"
-    );
-}
-
-/// Stops it; at once if another signal comes.
-async fn finish(forwarder: Forwarder, time: Duration, signals: &mut Signals) -> Report {
-    let stopper = forwarder.stopper();
-    forwarder.stop(time);
-    let (ended, mut end) = tokio::sync::oneshot::channel();
-    thread::spawn(move || {
-        let _ = ended.send(forwarder.join());
-    });
-    loop {
-        tokio::select! {
-            report = &mut end => match report {
-                Ok(report) => return report,
-                Err(_) => std::process::exit(1),
-            },
-            () = signals.next() => {
-                tracing::warn!("stopping at once");
-                stopper.stop(Duration::ZERO);
-            }
-        }
-    }
-}
-
-/// Logs to standard error, by the configuration, through a thread of its own: whoever reads our
-/// standard error may stall, and must not stall the shards with it. Lines that find no room in the
-/// queue are dropped. The guard, when it is dropped, waits a moment for the last lines.
-///
-/// # Errors
-/// Logging has been set up before.
-pub(super) fn start_log(log: &Log) -> Result<WorkerGuard, Failure> {
-    // what libraries have to say is of use to their authors
-    let filter = Targets::new()
-        .with_target("cefline", LevelFilter::from_level(log.level))
-        .with_default(LevelFilter::WARN);
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(LOG_LINES_QUEUED_MAX)
-        .thread_name("log")
-        .finish(io::stderr());
-    let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(writer);
-    let registry = tracing_subscriber::registry().with(filter);
-    match log.format {
-        LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
-        LogFormat::Json => registry.with(layer.json()).try_init(),
-    }
-    .map_err(Failure::running)?;
-    Ok(guard)
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::running(format!("no signals: {error}")))
 }

@@ -98,8 +98,9 @@ impl Acceptor {
     }
 
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let config = self.shared.settings.borrow().clone();
         let open: usize = self.shared.loads.iter().map(Load::connections).sum();
-        if open >= self.shared.listen.connections_max {
+        if open >= config.listen.connections_max {
             self.counters.add(Counter::ConnectionsRefused, 1);
             if let Some(withheld) = self.allowed(|notices| &notices.refused) {
                 tracing::warn!(peer = %peer.ip(), open, withheld, "refusing a connection: listen.connections_max are open");
@@ -112,7 +113,7 @@ impl Acceptor {
             self.counters.add(Counter::ConnectionsRefused, 1);
             return;
         }
-        let listen = &self.shared.listen;
+        let listen = &config.listen;
         let visitor = Visitor {
             stream,
             // a socket that was given may take both families

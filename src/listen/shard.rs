@@ -17,6 +17,7 @@ use super::rounds::{Interval, Rounds};
 use super::socket::{Got, Socket};
 use super::{Shared, Visitor};
 use crate::clock::Mono;
+use crate::config::Config;
 use crate::limits::{BEAT_TIME, READ_BYTES_MAX};
 use crate::map::{Mapper, Source};
 use crate::metrics::{Counter, Counters, Tally};
@@ -29,8 +30,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Notify, watch as signal};
 
 /// How often ages and loads are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -41,8 +42,7 @@ pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
     pub(super) ring: Arc<Ring>,
     pub(super) counters: Arc<Counters>,
-    pub(super) mapper: Mapper,
-    pub(super) linger: Duration,
+    pub(super) settings: signal::Receiver<Arc<Config>>,
     pub(super) visitors: Receiver<Visitor>,
 }
 
@@ -78,7 +78,10 @@ struct Shard {
     buffer: RefCell<Vec<u8>>,
     /// Bytes held by connections.
     held_bytes: Cell<usize>,
-    linger: Duration,
+    /// Tells when there is a new configuration.
+    settings: RefCell<signal::Receiver<Arc<Config>>>,
+    /// The one that is followed.
+    config: RefCell<Arc<Config>>,
 }
 
 /// Runs the shard until the program stops and everything that has arrived is in the ring.
@@ -88,10 +91,10 @@ pub(super) async fn run(parts: Parts) {
         shared,
         ring,
         counters,
-        mapper,
-        linger,
+        mut settings,
         visitors,
     } = parts;
+    let config = settings.borrow_and_update().clone();
     let source = Source {
         peer: IpAddr::from([0, 0, 0, 0]),
         received: shared.clock.now(),
@@ -103,11 +106,12 @@ pub(super) async fn run(parts: Parts) {
         next_link: Cell::new(0),
         rounds: RefCell::default(),
         stalled: RefCell::default(),
-        desk: RefCell::new(Desk::new(ring, counters, mapper, source)),
+        desk: RefCell::new(Desk::new(ring, counters, mapper(&config), source)),
         tally: RefCell::default(),
         buffer: RefCell::new(vec![0; READ_BYTES_MAX]),
         held_bytes: Cell::new(0),
-        linger,
+        settings: RefCell::new(settings),
+        config: RefCell::new(config),
         shared,
     });
     glommio::spawn_local(welcome(shard.clone(), visitors)).detach();
@@ -116,6 +120,11 @@ pub(super) async fn run(parts: Parts) {
     shard.beating(shard.drain()).await;
     shard.close();
     shard.shared.hearts[index].end();
+}
+
+/// Rows by this configuration, the longest of which leaves room for the brackets around it.
+fn mapper(config: &Config) -> Mapper {
+    Mapper::new(&config.map, config.batch.raw_bytes_max.saturating_sub(2))
 }
 
 /// Takes in the connections that the acceptors, or other shards, send.
@@ -152,6 +161,7 @@ impl Shard {
         let mut was_busy = true;
         while !self.shared.is_stopping() {
             self.beat();
+            self.follow_settings();
             if self.is_stalled() {
                 self.unstall().await;
                 continue;
@@ -177,8 +187,24 @@ impl Shard {
         let mut tally = self.tally.borrow_mut();
         self.desk
             .borrow_mut()
-            .hand_over_if_old(now, self.linger, &mut tally);
+            .hand_over_if_old(now, self.linger(), &mut tally);
         tally.publish(&self.counters);
+    }
+
+    /// Goes on by the new configuration, if there is one. What is read after a reload has ended is
+    /// taken by what that has brought.
+    fn follow_settings(&self) {
+        let mut settings = self.settings.borrow_mut();
+        // without a sender there will be no other
+        if settings.has_changed().unwrap_or(false) {
+            let config = settings.borrow_and_update().clone();
+            self.desk.borrow_mut().mapper = mapper(&config);
+            self.config.replace(config);
+        }
+    }
+
+    fn linger(&self) -> Duration {
+        self.config.borrow().batch.linger
     }
 
     /// Shows that the loop goes round.
@@ -212,7 +238,7 @@ impl Shard {
             .desk
             .borrow()
             .opened_at()
-            .map(|at| at.plus(self.linger));
+            .map(|at| at.plus(self.linger()));
         let next = [
             self.rounds.borrow().next_at(),
             linger_at,
@@ -284,6 +310,7 @@ impl Shard {
     }
 
     fn feed(&self, link: &Link, fresh: &[u8]) -> Fed {
+        self.follow_settings();
         let now = self.shared.clock.now();
         let mut tally = self.tally.borrow_mut();
         let mut desk = self.desk.borrow_mut();

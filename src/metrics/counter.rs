@@ -186,6 +186,12 @@ counters! {
     TokensObtained => "tokens_obtained_total",
     /// Tries to get a token that failed.
     TokensFailed => "tokens_failed_total",
+
+    // ---- control
+    /// Times that the configuration was read again on demand, by whether it is in force since.
+    ConfigReloadsDone => "config_reloads_total" { "result" = "done" },
+    /// Times that the configuration was read again on demand, by whether it is in force since.
+    ConfigReloadsRefused => "config_reloads_total" { "result" = "refused" },
 }
 
 /// Number of counters.

@@ -2,8 +2,10 @@
 //! answer.
 
 use crate::clock::{Clock, Mono};
+use crate::config::ConfigError;
 use crate::heart::{self, Heart};
 use crate::limits::OUTAGE_TIME;
+use crate::log::safe_text;
 use crate::metrics::expose::{self, Gauges};
 use crate::metrics::{Counter, Counters, Latency, Snapshot};
 use crate::ring::Ring;
@@ -11,8 +13,8 @@ use crate::upload;
 use crate::upload::rules::Standing;
 use crate::watch::Watched;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What can be seen of a running forwarder from any thread.
 pub struct View {
@@ -30,6 +32,8 @@ pub struct View {
     pub(super) is_stopping: AtomicBool,
     /// Of all loops.
     pub(super) hearts: Vec<Arc<Heart>>,
+    /// Why the configuration was refused when it was last read again; nothing if it was not.
+    pub(super) refused_reload: Mutex<Option<String>>,
 }
 
 impl View {
@@ -54,6 +58,27 @@ impl View {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// What keeps the program from working by a fault of its own, if anything does.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        if self.is_broken.load(Ordering::Acquire) {
+            return Some("a thread has ended by a fault".into());
+        }
+        heart::complaint(&self.hearts, self.clock.mono())
+    }
+
+    /// Remembers how the configuration fared that was read again.
+    pub(super) fn note_reload(&self, error: Option<&ConfigError>) {
+        let text = error.map(|error| safe_text(&error.to_string().replace('\n', "; ")));
+        *self.refused_reload() = text;
+    }
+
+    fn refused_reload(&self) -> MutexGuard<'_, Option<String>> {
+        self.refused_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gauges(&self, snapshot: &Snapshot) -> Gauges {
@@ -90,13 +115,7 @@ impl Watched for View {
     }
 
     fn health(&self) -> Result<String, String> {
-        if self.is_broken.load(Ordering::Acquire) {
-            return Err("a thread has ended by a fault".into());
-        }
-        match heart::complaint(&self.hearts, self.clock.mono()) {
-            Some(complaint) => Err(complaint),
-            None => Ok("ok".into()),
-        }
+        self.complaint().map_or(Ok("ok".into()), Err)
     }
 
     fn readiness(&self) -> Result<String, String> {
@@ -109,6 +128,11 @@ impl Watched for View {
         let mut remarks = Vec::new();
         if gauges.rules_open == 0 {
             remarks.push("no rule takes rows".to_owned());
+        }
+        if let Some(why) = &*self.refused_reload() {
+            remarks.push(format!(
+                "the configuration file was refused at the last reload: {why}"
+            ));
         }
         let report = self.shared.state.report();
         if let (Some(since), Some((_, what))) = (report.failing_since, report.last_failure) {

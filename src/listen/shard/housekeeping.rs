@@ -46,10 +46,9 @@ impl Shard {
         let Ok(permit) = self.shared.doors[to].try_reserve() else {
             return;
         };
-        let fresh = Connection::new(
-            self.shared.listen.framing,
-            self.shared.listen.frame_bytes_max,
-        );
+        // only to have something in its place
+        let listen = &self.config.borrow().listen;
+        let fresh = Connection::new(listen.framing, listen.frame_bytes_max);
         self.hold(link.connection.borrow().held_bytes(), 0);
         let connection = link.connection.replace(fresh);
         self.shared.loads[to].connect();
@@ -65,7 +64,7 @@ impl Shard {
     /// Closes connections whose frame was begun too long ago, and those with the oldest unfinished
     /// frames while all together hold more than they may.
     fn close_overdue(&self, now: Mono) {
-        let listen = &self.shared.listen;
+        let listen = &self.config.borrow().clone().listen;
         let budget = listen.partial_bytes_max / self.shared.loads.len().max(1);
         let mut holding: Vec<(Mono, u64, Rc<Link>)> = self
             .links
