@@ -25,11 +25,14 @@ mod mistakes;
 mod outage;
 mod process;
 mod receiving;
+mod reload;
 mod rig;
 #[path = "../support/skip.rs"]
 mod skip;
 mod stopping;
 mod streams;
+mod supervise;
+mod supervisor;
 mod table;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -15,6 +15,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// The built binary.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cefline");
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(10);
 /// A process on a busy machine is ready by then.
@@ -75,9 +77,14 @@ impl Process {
     }
 
     fn spawn(arguments: &[&str], folder: &Path, input: Vec<u8>, stderr: Stdio) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cefline"))
-            .args(arguments)
-            .current_dir(folder)
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(folder);
+        Process::of(command, input, stderr)
+    }
+
+    /// Starts a command of the caller's.
+    pub(crate) fn of(mut command: Command, input: Vec<u8>, stderr: Stdio) -> Process {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -280,7 +287,7 @@ pub(crate) struct ForwarderProcess {
     _folder: TempDir,
     pub(crate) config: PathBuf,
     pub(crate) tcp: SocketAddr,
-    metrics: SocketAddr,
+    pub(crate) metrics: SocketAddr,
 }
 
 impl ForwarderProcess {
