@@ -97,13 +97,14 @@ fn a_good_configuration_is_in_force_from_the_next_read_on_and_connections_stay()
     old.say(1);
     assert_eq!(column(&emulator, 1, "CollectorHostName"), "before");
     let ready_count = supervisor.count("READY=1");
+    // long enough for connection and shard to rest: nothing but the next bytes wakes them then
+    thread::sleep(Duration::from_millis(300));
     let text = fs::read_to_string(&forwarder.config).unwrap();
     let text = text
         .replace("\"before\"", "\"after\"")
         .replace("\"error\"", "\"info\"")
         .replace("connections_max = 100", "connections_max = 1");
     assert_eq!(reload_as(&forwarder, &text), [1, 0]);
-    // the connection has slept over it
     old.say(2);
     assert_eq!(column(&emulator, 2, "CollectorHostName"), "after");
     // the limits as well
