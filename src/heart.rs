@@ -1,9 +1,9 @@
 //! Heartbeats: whether every loop of the program goes round.
 //!
-//! A loop beats its heart at least once in [`BEAT_TIME`], also while it has nothing to do or waits for
-//! others: that is no fault of its own. One that has been silent for [`LIVENESS_TIME`] is stuck, and
-//! the program with it: `/healthz` says which loop it is, and the supervisor is not told any more that
-//! we are alive.
+//! A loop beats its heart at least once in [`BEAT_TIME`](crate::limits::BEAT_TIME), also while it has
+//! nothing to do or waits for others: that is no fault of its own. One that has been silent for
+//! [`LIVENESS_TIME`] is stuck, and the program with it: `/healthz` says which loop it is, and the
+//! supervisor is not told any more that we are alive.
 
 use crate::clock::Mono;
 use crate::limits::LIVENESS_TIME;

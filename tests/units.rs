@@ -1,10 +1,6 @@
 //! The units for systemd: the service's sandbox is as tight as promised, lets through what the program
 //! calls, and fits the program's own limits.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/skip.rs"]
 mod skip;
