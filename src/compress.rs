@@ -200,6 +200,18 @@ impl PayloadId {
     pub fn random() -> Self {
         PayloadId(fastrand::u128(..))
     }
+
+    /// As it is kept on disk.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_le_bytes()
+    }
+
+    /// As it was kept on disk.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        PayloadId(u128::from_le_bytes(bytes))
+    }
 }
 
 impl std::fmt::Display for PayloadId {

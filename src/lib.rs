@@ -5,8 +5,10 @@
 //!           ingest shard (glommio, one per core)                 uploader (own thread, tokio)
 //!
 //! socket -> listen -> frame -> parse -> map -> page ==ring==> batch -> compress -> upload -> verdict
-//!                                                ^                                   |  ^       |
-//!    senders wait when no page is free           '------------- empty pages ---------'  '-retry-'
+//!                                                ^                        |        ^ |  ^       |
+//!    senders wait when no page is free           '---- empty pages -------'        | |  '-retry-'
+//!                                                                                  | v
+//!                                             spool keeper (own thread)   segments on disk
 //! ```
 //!
 //! The modules in the order of the data's way. A stage owns the types that it makes, and only
@@ -22,14 +24,15 @@
 //! | [`ring`] | pages from shards to uploaders and back; their number bounds memory | yes |
 //! | [`batch`] | rows of pages into bodies under two limits and an age | yes |
 //! | [`compress`] | bodies as gzip, and back for the rare body that must be split | yes |
-//! | [`upload`] | send a body, judge the answer, and go on until every row is settled | [`upload::verdict`], [`upload::isolate`] |
+//! | [`spool`] | bodies on disk, so that a crash costs none, and back | all but [`spool::files`], [`spool::thread`] |
+//! | [`upload`] | send a body, judge the answer, and go on until every row is settled | [`upload::uploader`], [`upload::desk`], [`upload::verdict`], [`upload::isolate`] |
 //! | [`auth`], [`client`], [`retry`] | one token for all uploaders; the HTTPS client; when to try again | [`retry`] |
 //!
 //! Beside the way: [`config`] (text to checked values), [`limits`] (every bound, with its reason),
 //! [`clock`] (time as a value), [`metrics`] (the closed set of counters and the identity that they
 //! keep), [`heart`] (whether every loop goes round), [`watch`] (the server behind `/metrics`), [`supervisor`] (what systemd and we say to each
-//! other), [`log`], [`failure`], [`cli`] (the commands), and [`run`], the only place that knows all
-//! stages.
+//! other), [`log`], [`failure`], [`planted`] (mistakes that the simulator must find; none in a program
+//! for use), [`cli`] (the commands), and [`run`], the only place that knows all stages.
 //!
 //! For rehearsals: [`emulator`] (a stand-in for Sentinel), [`generate`] and [`send`] (messages of a
 //! dozen vendors, and how they get here). No stage knows them.
@@ -37,7 +40,7 @@
 //! What holds everywhere:
 //!
 //! - **Nothing is lost in silence.** Every frame becomes a row or is counted as lost with its reason;
-//!   every row is held, uploaded, or counted as lost with its reason ([`metrics`]).
+//!   every row is held, uploaded, in quarantine, or counted as lost with its reason ([`metrics`]).
 //! - **Nothing is unbounded.** Each buffer, queue, wait and retry has its bound in [`limits`].
 //! - **Nothing a stranger sends can panic us**; there is no unsafe code.
 //! - **Pure modules** have no socket, no clock, no disk: time and configuration are arguments.
@@ -65,10 +68,12 @@ pub mod map;
 pub mod metrics;
 pub mod page;
 pub mod parse;
+pub mod planted;
 pub mod retry;
 pub mod ring;
 pub mod run;
 pub mod send;
+pub mod spool;
 pub mod supervisor;
 pub mod upload;
 pub mod watch;

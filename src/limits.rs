@@ -208,6 +208,55 @@ pub const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest; every init system kills before that.
 pub const STOP_TIME_MOST: Duration = Duration::from_secs(3600);
 
+// ---- spool ---------------------------------------------------------------------------------
+
+/// Where the spool is, by default: where the hierarchy of file systems has a service's own data.
+pub const SPOOL_DIRECTORY_DEFAULT: &str = "/var/lib/cefline/spool";
+/// Segments together, by default: an hour at 12,000 events a second.
+pub const SPOOL_BYTES_DEFAULT: usize = 10 * 1024 * MIB;
+/// A few segments for each uploader of a small machine.
+pub const SPOOL_BYTES_LEAST: usize = 512 * MIB;
+/// Beyond this a mistyped unit is likelier than a wish.
+pub const SPOOL_BYTES_MOST: usize = 64 * 1024 * 1024 * MIB;
+/// Percent of the bytes sent that goes to the backlog, by default: half.
+pub const SPOOL_DRAIN_SHARE_DEFAULT: u32 = 50;
+/// Rows in quarantine, by default: 30,000 of 4 KiB at least, which somebody has noticed by then.
+pub const QUARANTINE_BYTES_DEFAULT: usize = 256 * MIB;
+/// Sealed bodies that wait in memory for a place beside those being sent, in bytes; further ones that
+/// are safe are left to the disk. Some 20 of the usual length: a tenth of a second at full speed.
+pub const BODIES_WAITING_BYTES_MAX: usize = 4 * MIB;
+/// No more of them than this many of the greatest length, if that is configured to be small.
+pub const BODIES_WAITING_MAX: usize = 4;
+/// Bodies that are read from disk ahead of a free place: one while another is being read.
+pub const BODIES_READ_AHEAD_MAX: usize = 2;
+/// The spool had nothing to read although it should have: asked again after this time.
+pub const SPOOL_EMPTY_PAUSE: Duration = Duration::from_millis(500);
+/// A stopping program waits so long for its last bodies to be on disk.
+pub const SPOOL_CLOSE_TIME: Duration = Duration::from_secs(10);
+/// The service replaces a `TimeGenerated` that is older than this by the time of its own receipt...
+pub const EVENT_AGE_MAX: Duration = Duration::from_secs(2 * 24 * 3600);
+/// ...so rows that come near it are given a second time, this much earlier: a retry takes minutes.
+pub const EVENT_AGE_MARGIN: Duration = Duration::from_secs(3600);
+/// Length of a segment: as many blocks as its bits can name. A quarter of a second at full speed.
+pub const SPOOL_SEGMENT_BYTES: usize = 64 * MIB;
+/// What one commit writes at most: four bodies of the greatest length.
+pub const SPOOL_COMMIT_BYTES_MAX: usize = 4 * MIB;
+/// Bodies wait so long for others to be written with them: a sync costs the same for one and for
+/// ten. The oldest row of a body has waited up to a second already.
+pub const SPOOL_COMMIT_WAIT: Duration = Duration::from_millis(5);
+/// What is settled is on stable storage after this time, also if nothing else is written. In a
+/// power cut so much may be sent twice.
+pub const SPOOL_SETTLED_SYNC_PAUSE: Duration = Duration::from_secs(1);
+/// Looks at a segment that cannot be read in part, some 25 s in all with the pauses between them;
+/// then what is legible is taken, and the file left for the next run.
+pub const SPOOL_LOOKS_MAX: u32 = 6;
+/// A full spool looks again for room after this time.
+pub const SPOOL_FULL_PAUSE: Duration = Duration::from_millis(250);
+/// After two failures in a row the disk is tried again after this time, doubled each time...
+pub const SPOOL_PAUSE_FIRST: Duration = Duration::from_millis(500);
+/// ...up to this.
+pub const SPOOL_PAUSE_MOST: Duration = Duration::from_secs(10);
+
 // ---- configuration -------------------------------------------------------------------------
 
 /// A configuration file; the reference configuration is a fiftieth of it.
