@@ -9,6 +9,8 @@
 //! |---|---|---|
 //! | `CEFLINE_BENCH_MESSAGES` | 2000000 | messages sent as fast as they go |
 //! | `CEFLINE_BENCH_CONNECTIONS` | 8 | connections |
+//! | `CEFLINE_BENCH_ROUNDS` | 2 | times that both durabilities are run, in turn |
+//! | `CEFLINE_BENCH_ANSWER_MS` | 0 | what the service takes for an answer |
 //! | `CEFLINE_BENCH_RATE` | 20000 | messages a second in the second run, which measures latency |
 //! | `CEFLINE_BENCH_SECONDS` | 10 | its length; 0 leaves it out |
 //! | `CEFLINE_BENCH_CONFIG` | | further lines of configuration, such as `[batch]\ngzip_level = 6` |
@@ -40,14 +42,30 @@ fn main() -> Result<()> {
     let rate = number("CEFLINE_BENCH_RATE", 20_000)?;
     let seconds = number("CEFLINE_BENCH_SECONDS", if is_test { 0 } else { 10 })?;
     println!("{} cores", std::thread::available_parallelism()?);
-    let flat_out = Run::new()?.measure(messages, connections, None)?;
-    println!("flat out:      {flat_out}");
+    let rounds = number("CEFLINE_BENCH_ROUNDS", if is_test { 1 } else { 2 })?;
+    let mut costs = [0.0, 0.0];
+    for _ in 0..rounds {
+        // one after the other, as the machine is not the same from minute to minute
+        for (cost, durability) in costs.iter_mut().zip(DURABILITIES) {
+            let figures = Run::new(durability)?.measure(messages, connections, None)?;
+            println!("flat out, {durability}: {figures}");
+            *cost += figures.cpu_seconds;
+        }
+    }
+    let [memory, power] = costs;
+    println!(
+        "power against memory: {:.3} times the CPU time",
+        power / memory
+    );
     if seconds > 0 {
-        let paced = Run::new()?.measure(rate * seconds, connections, Some(rate))?;
-        println!("{rate} a second: {paced}");
+        let paced = Run::new("power")?.measure(rate * seconds, connections, Some(rate))?;
+        println!("{rate} a second, power: {paced}");
     }
     Ok(())
 }
+
+/// Values of `spool.durability` that are compared.
+const DURABILITIES: [&str; 2] = ["memory", "power"];
 
 fn number(variable: &str, default: u64) -> Result<u64> {
     match std::env::var(variable) {
@@ -85,6 +103,7 @@ struct Figures {
     latency_seconds: [f64; 3],
     ratio: f64,
     pages_waited: u64,
+    rows_spooled: u64,
 }
 
 impl std::fmt::Display for Figures {
@@ -94,19 +113,20 @@ impl std::fmt::Display for Figures {
             f,
             "{} rows, each once; {:.0} events/s; {:.2} CPU-seconds a million; peak {} MiB; \
              receipt to 204 p50 {p50:.0} ms, p99 {p99:.0} ms, p99.9 {p999:.0} ms; gzip 1:{:.2}; \
-             senders were made to wait {} times",
+             senders were made to wait {} times; {} rows were on disk first",
             self.messages,
             self.rate,
             self.cpu_seconds * 1e6 / self.messages as f64,
             self.peak_kib / 1024,
             self.ratio,
             self.pages_waited,
+            self.rows_spooled,
         )
     }
 }
 
 impl Run {
-    fn new() -> Result<Run> {
+    fn new(durability: &str) -> Result<Run> {
         let folder = tempfile::tempdir()?;
         let (emulator, lines) = start_emulator(folder.path())?;
         let control = lines
@@ -117,8 +137,10 @@ impl Run {
         let (port, metrics_port) = (free_port()?, free_port()?);
         let more = std::env::var("CEFLINE_BENCH_CONFIG").unwrap_or_default();
         let config = format!(
-            "[listen]\ntcp = [\"127.0.0.1:{port}\"]\n[metrics]\nlisten = \
+            "[listen]\ntcp = [\"127.0.0.1:{port}\"]\n[spool]\ndirectory = \"{}\"\ndurability = \
+             \"{durability}\"\n[metrics]\nlisten = \
              \"127.0.0.1:{metrics_port}\"\n[log]\nlevel = \"warn\"\n{}\n{lines}",
+            folder.path().join("spool").display(),
             more.replace("\\n", "\n")
         );
         let file = folder.path().join("cefline.toml");
@@ -186,6 +208,7 @@ impl Run {
             ratio: self.metric("cefline_body_raw_bytes_total")?
                 / self.metric("cefline_body_wire_bytes_total")?,
             pages_waited: self.metric("cefline_reads_paused_total")? as u64,
+            rows_spooled: self.metric("cefline_rows_spooled_total")? as u64,
         };
         self.check(messages)?;
         Ok(figures)
@@ -240,6 +263,7 @@ impl Run {
 
 /// Starts it and gives the lines of configuration that it prints.
 fn start_emulator(folder: &Path) -> Result<(Process, String)> {
+    let answer_ms = number("CEFLINE_BENCH_ANSWER_MS", 0)?;
     let mut emulator = Command::new(PROGRAM)
         .args([
             "emulate",
@@ -253,6 +277,12 @@ fn start_emulator(folder: &Path) -> Result<(Process, String)> {
             "100000000000",
             "--minute-requests",
             "1000000",
+        ])
+        .args([
+            "--fault",
+            &format!("slow_rate={}", if answer_ms > 0 { 1 } else { 0 }),
+            "--fault",
+            &format!("slow_ms={answer_ms}"),
         ])
         .arg("--ca-file")
         .arg(folder.join("ca.pem"))

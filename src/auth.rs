@@ -40,6 +40,17 @@ pub struct Permit {
     generation: u64,
 }
 
+impl Permit {
+    /// A permit that was had in another way.
+    #[must_use]
+    pub fn of(header: HeaderValue) -> Self {
+        Permit {
+            header,
+            generation: 0,
+        }
+    }
+}
+
 /// No token, and when the next try is allowed.
 #[derive(Debug, Clone)]
 pub struct Denied {
@@ -122,6 +133,16 @@ impl Auth {
             state: Mutex::default(),
             flight: Arc::default(),
             alarm: Limited::new(ALARM_PAUSE),
+        }
+    }
+
+    /// The token in hand, or why there is none, if that can be said without asking anybody.
+    #[must_use]
+    pub fn permit_at_hand(&self) -> Option<Result<Permit, Denied>> {
+        match self.look() {
+            Look::Valid(permit) => Some(Ok(permit)),
+            Look::Paused(denied) => Some(Err(denied)),
+            Look::Aging(_) | Look::Missing => None,
         }
     }
 

@@ -22,6 +22,7 @@ use crate::compress::{Gzip, Payload, PayloadId};
 use crate::config;
 use crate::limits::BODY_WIRE_TAIL_SHARE;
 use crate::page::{Arrival, RowPage};
+use crate::planted::{Bug, is_planted};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -143,6 +144,8 @@ pub struct Batch {
     begun_at: Mono,
     /// No further row goes in, although there may be room by the count of raw bytes.
     is_full: bool,
+    /// What the next body goes by, if that is something else.
+    next: Option<config::Batch>,
 }
 
 impl Batch {
@@ -160,6 +163,24 @@ impl Batch {
             opened_at: Mono::default(),
             begun_at: Mono::default(),
             is_full: false,
+            next: None,
+        }
+    }
+
+    /// Goes by another configuration from the next body on.
+    pub fn reload(&mut self, config: &config::Batch) {
+        self.next = Some(config.clone());
+        if self.is_empty() {
+            self.change();
+        }
+    }
+
+    fn change(&mut self) {
+        if let Some(config) = self.next.take() {
+            self.raw_bytes_max = config.raw_bytes_max;
+            self.wire_bytes_max = config.wire_bytes_max;
+            self.linger = config.linger;
+            self.gzip = Gzip::new(config.gzip_level);
         }
     }
 
@@ -280,7 +301,14 @@ impl Batch {
     /// When the body must be sealed for its age; nothing if it is empty.
     #[must_use]
     pub fn due_at(&self) -> Option<Mono> {
-        (!self.is_empty()).then(|| self.opened_at.plus(self.linger))
+        let has_age = !self.is_empty() && !is_planted(Bug::LingerIgnored);
+        has_age.then(|| self.opened_at.plus(self.linger))
+    }
+
+    /// When the oldest row was received.
+    #[must_use]
+    pub fn opened_at(&self) -> Mono {
+        self.opened_at
     }
 
     /// When the first row was put in.
@@ -301,21 +329,18 @@ impl Batch {
         let body = Bytes::from(self.gzip.finish());
         self.gzip.start(self.spare.pop().unwrap_or_default());
         self.is_full = false;
+        let (ends, arrivals) = (
+            std::mem::take(&mut self.ends),
+            std::mem::take(&mut self.arrivals),
+        );
+        self.change();
         Some(Payload {
             id: PayloadId::random(),
             body,
-            ends: std::mem::take(&mut self.ends),
-            arrivals: std::mem::take(&mut self.arrivals),
+            ends,
+            arrivals,
             sealed_at: now,
         })
-    }
-
-    /// Forgets the rows of the open body and says how many they were.
-    pub fn abandon(&mut self) -> u64 {
-        self.gzip.start(Vec::new());
-        self.arrivals.clear();
-        self.is_full = false;
-        std::mem::take(&mut self.ends).len() as u64
     }
 
     /// Takes the buffer of an earlier body for a later one.
@@ -546,19 +571,5 @@ mod tests {
         assert_eq!(batch.seal(Mono(1)).unwrap().rows_count(), 2);
         assert_eq!(batch.due_at(), None);
         assert!(batch.seal(Mono(1)).is_none());
-    }
-
-    #[test]
-    fn an_abandoned_body_leaves_nothing_behind() {
-        let mut batch = Batch::new(&config(1_000_000, 1_000_000, 1));
-        batch.fill(
-            &mut page_of(&[b"{\"a\":1}".to_vec(), b"{}".to_vec()], 0),
-            Mono(0),
-        );
-        assert_eq!(batch.abandon(), 2);
-        batch.fill(&mut page_of(&[b"{}".to_vec()], 0), Mono(0));
-        let payload = batch.seal(Mono(0)).unwrap();
-        assert_eq!(rows_of(&payload), [b"{}"]);
-        assert_eq!(payload.arrivals.len(), 1);
     }
 }

@@ -36,7 +36,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::limits::{CONNECTION_IDLE_BYTES, READ_BYTES_MAX};
+use crate::limits::{
+    BODIES_READ_AHEAD_MAX, BODIES_WAITING_BYTES_MAX, CONNECTION_IDLE_BYTES, READ_BYTES_MAX,
+    SPOOL_COMMIT_BYTES_MAX,
+};
 
 pub use azure::{EndpointUrl, RuleId, StreamName};
 pub use files::certificates_in;
@@ -118,11 +121,19 @@ impl Config {
     #[must_use]
     pub fn memory_bytes_max(&self) -> [(&'static str, usize); 4] {
         let batch = &self.batch;
-        let body_bytes = self
-            .sentinel
-            .requests_in_flight
+        let bodies_count = match self.spool.durability {
+            Durability::Memory => self.sentinel.requests_in_flight,
+            // one more is being sealed
+            _ => self.sentinel.requests_in_flight + BODIES_READ_AHEAD_MAX + 1,
+        };
+        let spool_bytes = match self.spool.durability {
+            Durability::Memory => 0,
+            _ => BODIES_WAITING_BYTES_MAX + SPOOL_COMMIT_BYTES_MAX,
+        };
+        let body_bytes = bodies_count
             .saturating_mul(batch.wire_bytes_max)
-            .saturating_add(batch.raw_bytes_max);
+            .saturating_add(batch.raw_bytes_max)
+            .saturating_add(spool_bytes);
         [
             ("pages", self.runtime.pages_bytes_max),
             ("unfinished frames", self.listen.partial_bytes_max),
@@ -152,6 +163,8 @@ pub struct Config {
     pub batch: Batch,
     /// `[sentinel]`
     pub sentinel: Sentinel,
+    /// `[spool]`
+    pub spool: Spool,
     /// `[runtime]`
     pub runtime: Runtime,
     /// `[metrics]`
@@ -298,6 +311,45 @@ pub struct ClientSecret {
     pub authority: EndpointUrl,
     /// Scope to ask for.
     pub scope: String,
+}
+
+/// What survives what, and where it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spool {
+    /// Folder of the spool; without meaning for [`Durability::Memory`].
+    pub directory: PathBuf,
+    /// What sealed bodies survive.
+    pub durability: Durability,
+    /// All segments together, in bytes.
+    pub bytes_max: usize,
+    /// What stays free of the file system, in bytes; a tenth of it and at most 2 GiB unless set.
+    pub free_bytes_min: Option<usize>,
+    /// What becomes of new rows when it is full.
+    pub when_full: WhenFull,
+    /// Part of the bytes sent that goes to the backlog while new rows wait, in percent.
+    pub drain_share: u32,
+    /// Rows in quarantine, in bytes of files.
+    pub quarantine_bytes_max: usize,
+}
+
+/// What sealed bodies survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A clean stop of the service, as far as they can be uploaded in time.
+    Memory,
+    /// The end of the process, in whatever way.
+    Process,
+    /// The end of the power too.
+    Power,
+}
+
+/// What becomes of new rows when the spool is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Reading stops, and senders wait.
+    Backpressure,
+    /// They take the place of the oldest.
+    DropOldest,
 }
 
 /// Cores and memory.

@@ -26,6 +26,7 @@
 
 use crate::config::FramingChoice;
 use crate::limits::{EMPTY_FRAMES_AT_START_MAX, OCTET_COUNT_DIGITS_MAX};
+use crate::planted::{Bug, is_planted};
 use memchr::{memchr, memchr2};
 
 /// One syslog frame, without its delimiter or count.
@@ -147,7 +148,10 @@ impl Framer {
             }),
             _ => (!bytes.is_empty()).then_some(Frame {
                 bytes,
-                end: End::Partial,
+                end: match is_planted(Bug::PartialIsWhole) {
+                    true => End::Whole,
+                    false => End::Partial,
+                },
             }),
         }
     }
@@ -264,12 +268,19 @@ impl Framer {
         let (start, count) = match read_count(bytes) {
             Count::Frame { start, count } => (start, count),
             Count::More => return Cut::More,
+            Count::None if is_planted(Bug::FramerGuessesAgain) => {
+                self.mode = Mode::DELIMITED;
+                return self.cut(bytes);
+            }
             Count::None => {
                 self.mode = Mode::Broken;
                 return Cut::Broken;
             }
         };
-        let kept = count.min(self.max());
+        let kept = match is_planted(Bug::OctetCountOffByOne) {
+            true => count.saturating_sub(1).min(self.max()),
+            false => count.min(self.max()),
+        };
         let used = start.saturating_add(kept);
         let Some(frame) = bytes.get(start..used) else {
             return Cut::More;

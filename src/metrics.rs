@@ -5,9 +5,11 @@
 //! so at every instant
 //!
 //! ```text
-//! frames received = rows uploaded
-//!                 + rows held in pages, in the ring, in bodies, in flight
-//!                 + frames and rows lost, each with its reason
+//! frames received  + rows recovered from the spool
+//!   = rows uploaded
+//!   + rows held in pages, in the ring, in bodies, in flight, in the spool
+//!   + rows in quarantine
+//!   + frames and rows lost, each with its reason
 //! ```
 //!
 //! and a stage that lost a row without saying so would hold it for ever: at the end of a run every

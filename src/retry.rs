@@ -4,6 +4,7 @@
 
 use crate::clock::Wall;
 use crate::limits::{BACKOFF_FIRST, BACKOFF_LEAST, BACKOFF_MOST, RETRY_AFTER_MOST, RETRY_SPREAD};
+use crate::planted::{Bug, is_planted};
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use std::time::Duration;
@@ -44,6 +45,9 @@ pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
                 .map(Duration::from_secs)
                 .or_else(|| until(value, now))
         })?;
+    if is_planted(Bug::RetryAfterUncapped) {
+        return Some(pause);
+    }
     Some(pause.min(RETRY_AFTER_MOST))
 }
 

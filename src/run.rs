@@ -1,6 +1,7 @@
 //! The running program: the only place that knows all stages. Starts them in the order in which
 //! nothing can be lost, watches over them, and stops them in the order of the flow.
 
+mod keep;
 mod report;
 mod view;
 
@@ -15,8 +16,9 @@ use crate::listen::{self, Listening, Port};
 use crate::metrics::{Counter, Counters, Latency};
 use crate::ring::Ring;
 use crate::supervisor::Supervisor;
-use crate::upload::{self, Stop, Uploader};
+use crate::upload::{self, Destination, Own, Runner, Stop};
 use crate::watch;
+use keep::Keepers;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
@@ -36,10 +38,12 @@ pub struct Forwarder {
     view: Arc<View>,
     listening: Listening,
     uploaders: Vec<JoinHandle<Result<(), Failure>>>,
+    keepers: Keepers,
     stop: signal::Sender<Stop>,
-    /// The configuration in force, as all parts see it. Shards follow it; uploaders will, and until then
-    /// `config::change` lets nothing change that they read.
+    /// The configuration in force, as shards see it...
     settings: signal::Sender<Arc<Config>>,
+    /// ...and as uploaders do.
+    destination: signal::Sender<Arc<Destination>>,
     /// What is counted here, by whoever holds the forwarder.
     counters: Arc<Counters>,
 }
@@ -66,6 +70,7 @@ impl Forwarder {
         clock: Clock,
     ) -> Result<Forwarder, Failure> {
         config.listen.connections_max = connections_allowed(config.listen.connections_max);
+        let (keepers, links) = Keepers::start(&config, clock)?;
         let watcher = config.metrics.listen.map(bind_metrics).transpose()?;
         let ring = Arc::new(Ring::new(
             config.runtime.pages_bytes_max,
@@ -82,15 +87,30 @@ impl Forwarder {
         let config = Arc::new(config);
         let (settings, followed) = signal::channel(config.clone());
         let control = Arc::<Counters>::default();
-        let shared = upload::Shared::new(config.clone(), ring.clone(), clock, stopped)?;
-        let uploaders = upload
-            .iter()
-            .zip(&latencies)
-            .map(|(counters, latency)| Uploader::new(&shared, counters.clone(), latency.clone()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let destination = Arc::new(Destination::new(config.clone(), clock)?);
+        let (destination, destinations) = signal::channel(destination);
+        let shared = upload::Shared {
+            ring: ring.clone(),
+            clock,
+            state: Arc::default(),
+            destination: destinations,
+            stop: stopped,
+        };
         let upload_hearts: Vec<_> = (0..config.runtime.upload_cores)
             .map(|index| Heart::new(uploader_name(index)))
             .collect();
+        let own = upload.iter().zip(&latencies).zip(&upload_hearts);
+        let uploaders = own
+            .zip(links)
+            .map(|(((counters, latency), heart), link)| {
+                let own = Own {
+                    counters: counters.clone(),
+                    latency: latency.clone(),
+                    heart: heart.clone(),
+                };
+                Runner::new(&shared, own, link)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let ports = open_ports(&config, supervisor)?;
         let listening = listen::start(&followed, ports, &machine.cores, clock, &ring, &ingest)
             .map_err(Failure::usage)?;
@@ -112,6 +132,7 @@ impl Forwarder {
             is_broken: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             hearts: [listening.hearts(), &upload_hearts].concat(),
+            spool: keepers.view(),
             refused_reload: Mutex::default(),
         });
         if let Some(listener) = watcher {
@@ -122,8 +143,10 @@ impl Forwarder {
             view,
             listening,
             uploaders,
+            keepers,
             stop,
             settings,
+            destination,
             counters: control,
         })
     }
@@ -148,7 +171,11 @@ impl Forwarder {
         let outcome = read.and_then(|mut config| {
             config.follows(&self.config(), Some(file))?;
             config.listen.connections_max = connections_allowed(config.listen.connections_max);
-            self.settings.send_replace(Arc::new(config));
+            let config = Arc::new(config);
+            let destination = Destination::new(config.clone(), self.view.clock)
+                .map_err(|failure| ConfigError::of_file(file, failure.message))?;
+            self.settings.send_replace(config);
+            self.destination.send_replace(Arc::new(destination));
             Ok(())
         });
         self.view.note_reload(outcome.as_ref().err());
@@ -171,8 +198,9 @@ impl Forwarder {
     /// Looks after the threads. False if one has ended that should not have: the program must stop.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let has_ended =
-            self.listening.has_ended() || self.uploaders.iter().any(JoinHandle::is_finished);
+        let has_ended = self.listening.has_ended()
+            || self.keepers.has_ended()
+            || self.uploaders.iter().any(JoinHandle::is_finished);
         if has_ended {
             self.view.is_broken.store(true, Ordering::Release);
         }
@@ -207,8 +235,10 @@ impl Forwarder {
             view,
             listening,
             uploaders,
+            keepers,
             stop,
             settings: _,
+            destination: _,
             counters: _,
         } = self;
         let mut is_broken = view.is_broken.load(Ordering::Acquire) || !listening.join();
@@ -223,6 +253,7 @@ impl Forwarder {
             }
         }
         drop(stop);
+        is_broken |= !keepers.join();
         Report {
             snapshot: view.snapshot(),
             is_broken,
@@ -320,7 +351,7 @@ fn start_watcher(listener: TcpListener, view: Arc<View>) {
 }
 
 fn start_uploaders(
-    uploaders: Vec<Uploader>,
+    uploaders: Vec<Runner>,
     config: &Config,
     machine: &Machine,
 ) -> Result<Vec<JoinHandle<Result<(), Failure>>>, Failure> {

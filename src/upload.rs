@@ -6,39 +6,50 @@
 //!   +--give back---+                                   +---+ wait, halve, try again
 //! ```
 //!
-//! Each uploader is one thread with one runtime and one client. Its loop takes pages and compresses
-//! them; up to `requests_in_flight` deliveries run between its steps. A delivery keeps its place
-//! until all of its rows are settled, and without a free place the open body is not sealed, its
-//! page not given back, the shard finds no page and stops reading: an outage pushes back to the
-//! senders, and memory stays at the pages, the open body and the bodies in flight.
+//! Each uploader is one thread with one runtime, one client and one keeper of its spool. What it does
+//! is decided by [`Uploader`], which is pure: [`uploader`] makes bodies of pages, [`desk`] has them in
+//! hand, and a `delivery` brings each to its end. [`run`] is the shell that sends, waits and counts.
+//!
+//! A body keeps its place until all of its rows are settled. Without a free place a body that is safe
+//! is left to the disk; if it cannot be made safe, no further body is sealed, its page is not given
+//! back, the shard finds no page and stops reading: an outage fills the spool, and then pushes back to
+//! the senders, while memory stays at the pages, the open body and the bodies in hand.
 //!
 //! Tokens, rules and what is known of the service are shared by all uploaders.
 //!
-//! **Stopping.** With [`Stop::Drain`] the uploader goes on until its shards have closed and nothing
-//! is left, or until the deadline; then, as with [`Stop::Now`], it cancels its requests and counts
-//! what is left as unsent, the pages in the ring included.
+//! **Stopping.** With [`Stop::Drain`] the uploader goes on until its shards have closed and nothing is
+//! in memory, or until the deadline; then, as with [`Stop::Now`], it cancels its requests, makes what
+//! is left into bodies for the spool, and waits until they are safe. Without a spool they are counted
+//! as unsent.
 
+mod age;
+mod common;
 mod delivery;
+pub mod desk;
 pub mod isolate;
 pub mod request;
 pub mod rules;
 pub mod state;
+pub mod uploader;
 pub mod verdict;
 
+pub use desk::{Action, Input};
+pub use request::Request;
 pub use rules::Rules;
 pub use state::State;
+pub use uploader::Uploader;
 
 use crate::auth::Auth;
-use crate::batch::{Batch, Filled, Pages};
 use crate::client::{Trust, client};
 use crate::clock::{Clock, Mono};
-use crate::compress::Payload;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::limits::{RESOLVER_THREADS_MAX, STOP_COUNT_TIME};
-use crate::metrics::{Counter, Counters, Latency, Stopwatch};
+use crate::heart::Heart;
+use crate::limits::{BEAT_TIME, RESOLVER_THREADS_MAX};
+use crate::metrics::{Counters, Latency};
 use crate::ring::Ring;
-use delivery::Courier;
+use crate::spool::keeper::Key;
+use crate::spool::thread::Link;
 use request::Requester;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -63,59 +74,68 @@ pub enum Stop {
 pub struct Shared {
     /// Where pages come from.
     pub ring: Arc<Ring>,
-    /// The configuration.
-    pub config: Arc<Config>,
     /// The clock.
     pub clock: Clock,
+    /// How it goes.
+    pub state: Arc<State>,
+    /// Where rows go; another one when the configuration was read again.
+    pub destination: watch::Receiver<Arc<Destination>>,
+    /// Whether to stop. A sender that is gone means at once.
+    pub stop: watch::Receiver<Stop>,
+}
+
+/// Where rows go, and as whom: shared by all uploaders.
+#[derive(Debug)]
+pub struct Destination {
+    /// The configuration.
+    pub config: Arc<Config>,
     /// Whom to trust.
     pub trust: Trust,
     /// The token.
     pub auth: Arc<Auth>,
     /// The rules of the destination.
     pub rules: Arc<Rules>,
-    /// How it goes.
-    pub state: Arc<State>,
-    /// Whether to stop. A sender that is gone means at once.
-    pub stop: watch::Receiver<Stop>,
 }
 
-impl Shared {
+impl Destination {
     /// A token, open rules and trust, by the configuration.
     ///
     /// # Errors
     /// The authorities to trust cannot be read, or there are none.
-    pub fn new(
-        config: Arc<Config>,
-        ring: Arc<Ring>,
-        clock: Clock,
-        stop: watch::Receiver<Stop>,
-    ) -> Result<Self, Failure> {
+    pub fn new(config: Arc<Config>, clock: Clock) -> Result<Self, Failure> {
         let trust = Trust::new(&config.sentinel)?;
         let login = client(&trust, 0)?;
         let auth = Auth::new(config.sentinel.identity.clone(), login, clock);
-        Ok(Shared {
+        Ok(Destination {
             auth: Arc::new(auth),
             rules: Arc::new(Rules::new(config.sentinel.rules.len())),
-            state: Arc::default(),
-            ring,
             config,
-            clock,
             trust,
-            stop,
         })
+    }
+
+    fn requester(&self) -> Result<Requester, Failure> {
+        let sentinel = &self.config.sentinel;
+        let client = client(&self.trust, sentinel.requests_in_flight)?;
+        Ok(Requester::new(client, sentinel))
     }
 }
 
-/// One uploader, ready to run on its thread.
+/// An uploader on its thread: the shell around [`Uploader`].
 #[derive(Debug)]
-pub struct Uploader {
+pub struct Runner {
+    uploader: Uploader,
     ring: Arc<Ring>,
-    courier: Arc<Courier>,
-    requests_in_flight_max: usize,
-    batch: Batch,
-    /// The page being emptied.
-    pages: Option<Pages>,
-    deliveries: JoinSet<Option<Vec<u8>>>,
+    requester: Arc<Requester>,
+    destination: Arc<Destination>,
+    destinations: watch::Receiver<Arc<Destination>>,
+    state: Arc<State>,
+    counters: Arc<Counters>,
+    heart: Arc<Heart>,
+    clock: Clock,
+    spool: Option<Link>,
+    /// Permits and requests under way; each ends with what the uploader is to be told.
+    under_way: JoinSet<Input>,
     stop: watch::Receiver<Stop>,
 }
 
@@ -123,14 +143,14 @@ pub struct Uploader {
 ///
 /// # Errors
 /// The thread's runtime cannot be made: descriptors or memory are short.
-pub fn run_thread(uploader: Uploader) -> Result<(), Failure> {
+pub fn run_thread(runner: Runner) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(RESOLVER_THREADS_MAX)
         .build()
         .map_err(|error| Failure::running(format!("an uploader cannot start: {error}")))?;
-    runtime.block_on(run(uploader));
+    runtime.block_on(run(runner));
     // not waiting for a name server
     runtime.shutdown_background();
     Ok(())
@@ -138,252 +158,238 @@ pub fn run_thread(uploader: Uploader) -> Result<(), Failure> {
 
 /// Runs an uploader until it has stopped. The runtime must be of one thread, as only one may write
 /// the counters.
-pub async fn run(mut uploader: Uploader) {
-    let mut stop = uploader.stop.clone();
+pub async fn run(mut runner: Runner) {
+    let mut stop = runner.stop.clone();
     loop {
         // Registered before the looks below, so that nothing is missed between them and the wait.
-        // The ring outlives the borrow of the uploader.
-        let ring = Arc::clone(&uploader.ring);
-        let rings = ring.ring();
-        if uploader.must_end(&stop) {
-            return uploader.abandon().await;
+        // What they belong to outlives the borrow of the runner.
+        runner.follow();
+        let (ring, rules, state) = (
+            Arc::clone(&runner.ring),
+            Arc::clone(&runner.destination.rules),
+            Arc::clone(&runner.state),
+        );
+        let (rings, changed, recovered) = (ring.ring(), rules.changed(), state.recovered());
+        runner.heart.beat(runner.clock.mono());
+        runner.heed(&mut stop);
+        runner.act();
+        let goes_on = runner.uploader.step(runner.clock.now());
+        runner.uploader.publish(&runner.counters);
+        if runner.uploader.is_finished() {
+            return runner.heart.end();
         }
-        if uploader.step() {
-            // lets the deliveries move between two pages
+        if goes_on {
+            runner.act();
+            // lets the requests move between two pages
             tokio::task::yield_now().await;
-        } else if uploader.is_finished() {
-            return;
+            runner.reap();
         } else {
-            uploader.wait(rings, &mut stop).await;
+            let changes = async {
+                tokio::select! {
+                    () = changed => {}
+                    () = recovered => {}
+                }
+            };
+            runner.wait(rings, changes, &mut stop).await;
         }
-        uploader.reap();
     }
 }
 
-/// Resolves once the program is stopping.
-async fn draining(stop: &mut watch::Receiver<Stop>) {
-    // an error means that the sender is gone, which stops the program as well
-    let _ = stop.wait_for(|stop| *stop != Stop::Run).await;
+/// What one uploader has for itself.
+#[derive(Debug)]
+pub struct Own {
+    /// Only it writes them.
+    pub counters: Arc<Counters>,
+    /// Its times.
+    pub latency: Arc<Latency>,
+    /// Beats with its loop.
+    pub heart: Arc<Heart>,
 }
 
-impl Uploader {
-    /// An uploader with its own client, counters and latencies.
+impl Runner {
+    /// An uploader with its own client; `spool` leads to its keeper.
     ///
     /// # Errors
     /// The HTTP client cannot be made.
-    pub fn new(
-        shared: &Shared,
-        counters: Arc<Counters>,
-        latency: Arc<Latency>,
-    ) -> Result<Self, Failure> {
-        let config = &shared.config;
-        let requests_in_flight_max = config.sentinel.requests_in_flight;
-        let client = client(&shared.trust, requests_in_flight_max)?;
-        Ok(Uploader {
+    pub fn new(shared: &Shared, own: Own, spool: Option<Link>) -> Result<Self, Failure> {
+        let mut destinations = shared.destination.clone();
+        let destination = Arc::clone(&destinations.borrow_and_update());
+        let uploader = Uploader::new(
+            &destination.config,
+            Arc::clone(&shared.ring),
+            Arc::clone(&destination.rules),
+            Arc::clone(&shared.state),
+            own.latency,
+            fastrand::u64(..),
+        );
+        Ok(Runner {
+            uploader,
             ring: Arc::clone(&shared.ring),
-            courier: Arc::new(Courier {
-                requester: Requester::new(client, &config.sentinel),
-                auth: Arc::clone(&shared.auth),
-                rules: Arc::clone(&shared.rules),
-                state: Arc::clone(&shared.state),
-                counters,
-                latency,
-                clock: shared.clock,
-                stop: shared.stop.clone(),
-                wire_bytes_max: config.batch.wire_bytes_max,
-                gzip_level: config.batch.gzip_level,
-                places: delivery::Places::default(),
-            }),
-            requests_in_flight_max,
-            batch: Batch::new(&config.batch),
-            pages: None,
-            deliveries: JoinSet::new(),
+            requester: Arc::new(destination.requester()?),
+            destination,
+            destinations,
+            state: Arc::clone(&shared.state),
+            counters: own.counters,
+            heart: own.heart,
+            clock: shared.clock,
+            spool,
+            under_way: JoinSet::new(),
             stop: shared.stop.clone(),
         })
     }
 
-    fn must_end(&self, stop: &watch::Receiver<Stop>) -> bool {
-        // without a sender nobody could stop us any more
-        if stop.has_changed().is_err() {
-            return true;
+    /// Goes by the configuration that was read again, if one was.
+    fn follow(&mut self) {
+        if !self.destinations.has_changed().unwrap_or(false) {
+            return;
         }
-        match *stop.borrow() {
-            Stop::Run => false,
-            Stop::Drain { deadline } => self.courier.clock.mono() >= deadline,
-            Stop::Now => true,
+        let destination = Arc::clone(&self.destinations.borrow_and_update());
+        match destination.requester() {
+            Ok(requester) => {
+                let rules = Arc::clone(&destination.rules);
+                self.uploader.reload(&destination.config, rules);
+                self.requester = Arc::new(requester);
+                self.destination = destination;
+            }
+            Err(error) => tracing::error!(%error, "an uploader goes on by the old configuration"),
         }
     }
 
-    /// Takes one page further, or seals one body. False if there is nothing to do but wait.
-    fn step(&mut self) -> bool {
-        let now = self.courier.clock.mono();
-        if self.batch.is_full() {
-            return self.seal(now);
-        }
-        if self.pages.is_none() {
-            self.take(now);
-        }
-        let Some(pages) = &mut self.pages else {
-            // the ring is empty: a body that is due waits for nothing more
-            let is_due = self.batch.due_at().is_some_and(|due| now >= due);
-            return (is_due || self.ring.is_finished()) && self.seal(now);
+    /// Does what the program's stop asks for.
+    fn heed(&mut self, stop: &mut watch::Receiver<Stop>) {
+        let now = self.clock.mono();
+        // without a sender nobody could stop us any more
+        let course = match stop.has_changed() {
+            Err(_) => Stop::Now,
+            Ok(_) => *stop.borrow_and_update(),
         };
-        match self.batch.fill(pages, now) {
-            Filled::Page => {
-                if let Some(pages) = self.pages.take() {
-                    self.ring.give_back(pages.into_page());
+        match course {
+            Stop::Run => {}
+            Stop::Drain { deadline } if now < deadline => self.uploader.hurry(now),
+            Stop::Drain { .. } | Stop::Now => {
+                self.under_way.abort_all();
+                self.uploader.end(now);
+            }
+        }
+    }
+
+    /// Does what the uploader wants.
+    fn act(&mut self) {
+        loop {
+            let now = self.clock.now();
+            let Some(action) = self.uploader.action(now) else {
+                return;
+            };
+            match action {
+                Action::Permit(key) => self.permit(key),
+                Action::Send(key, request) => self.send(key, request),
+                Action::Spool(command) => {
+                    // a keeper that is gone answers nothing: bodies stay in memory
+                    if let Some(spool) = &self.spool {
+                        let _ = spool.commands.send(command);
+                    }
                 }
             }
-            // the next step seals it
-            Filled::Body => {}
-            Filled::TooLarge { row_bytes } => self.lose_too_large(row_bytes, now),
-        }
-        true
-    }
-
-    fn take(&mut self, now: Mono) {
-        let Some(page) = self.ring.take() else { return };
-        let rows_count = page.rows_count() as u64;
-        self.count(Counter::RowsTaken, rows_count);
-        let latency = &self.courier.latency;
-        if let Some(opened_at) = page.opened_at() {
-            latency.record(
-                Stopwatch::Page,
-                page.handed_at().since(opened_at),
-                rows_count,
-            );
-        }
-        latency.record(Stopwatch::Ring, now.since(page.handed_at()), rows_count);
-        self.pages = Some(Pages::new(page));
-    }
-
-    /// Seals the open body and begins to deliver it. False if there is no place for it, or nothing
-    /// to seal.
-    fn seal(&mut self, now: Mono) -> bool {
-        if !self.has_place() {
-            return false;
-        }
-        let begun_at = self.batch.begun_at();
-        let Some(payload) = self.batch.seal(now) else {
-            return false;
-        };
-        self.count_body(&payload);
-        let time = now.since(begun_at);
-        self.courier
-            .latency
-            .record(Stopwatch::Body, time, payload.rows_count());
-        self.deliveries
-            .spawn(Arc::clone(&self.courier).deliver(payload));
-        true
-    }
-
-    fn has_place(&self) -> bool {
-        self.deliveries.len() < self.requests_in_flight_max + self.courier.places.lent()
-    }
-
-    fn count_body(&self, payload: &Payload) {
-        self.count(Counter::RowsSealed, payload.rows_count());
-        self.count(Counter::BodiesSealed, 1);
-        self.count(Counter::BodyRawBytes, payload.raw_bytes() as u64);
-        self.count(Counter::BodyWireBytes, payload.body.len() as u64);
-    }
-
-    fn lose_too_large(&self, row_bytes: usize, now: Mono) {
-        // through the stages in one step, so that none of them seems to hold it
-        self.count(Counter::RowsSealed, 1);
-        self.count(Counter::RowsLostTooLarge, 1);
-        if let Some(withheld) = self.courier.state.loss.allow(now) {
-            tracing::error!(
-                row_bytes,
-                withheld,
-                "a row is longer than batch.raw_bytes_max allows: it is lost"
-            );
         }
     }
 
-    fn count(&self, counter: Counter, count: u64) {
-        self.courier.counters.add(counter, count);
+    fn permit(&mut self, key: Key) {
+        if let Some(permit) = self.destination.auth.permit_at_hand() {
+            let input = Input::Permitted(key, permit);
+            return self.uploader.take(input, self.clock.now());
+        }
+        let auth = Arc::clone(&self.destination.auth);
+        let counters = Arc::clone(&self.counters);
+        self.under_way
+            .spawn(async move { Input::Permitted(key, auth.permit(&counters).await) });
     }
 
-    /// True if nothing is left and nothing can come.
-    fn is_finished(&self) -> bool {
-        self.pages.is_none()
-            && self.batch.is_empty()
-            && self.deliveries.is_empty()
-            && self.ring.is_finished()
+    fn send(&mut self, key: Key, request: Request) {
+        let auth = Arc::clone(&self.destination.auth);
+        let requester = Arc::clone(&self.requester);
+        self.under_way.spawn(async move {
+            let reply = requester.send(&request).await;
+            let renews = reply.is_unauthorized() && auth.refused(&request.permit);
+            Input::Replied(key, reply, renews)
+        });
     }
 
-    /// Waits for whatever may let [`Uploader::step`] go on.
-    async fn wait(&mut self, rings: impl Future<Output = ()>, stop: &mut watch::Receiver<Stop>) {
-        let clock = self.courier.clock;
-        let until = |at: Mono| tokio::time::sleep(at.since(clock.mono()));
-        let due_at = self.batch.due_at().filter(|_| self.has_place());
-        let courier = Arc::clone(&self.courier);
-        // a full body must go first; a ring heard now would be lost for other uploaders
-        let takes_pages = self.pages.is_none() && !self.batch.is_full();
-        let deadline = match *stop.borrow_and_update() {
+    /// Waits for whatever may let the uploader go on.
+    async fn wait(
+        &mut self,
+        rings: impl Future<Output = ()>,
+        changes: impl Future<Output = ()>,
+        stop: &mut watch::Receiver<Stop>,
+    ) {
+        let clock = self.clock;
+        let takes_pages = self.uploader.takes_pages();
+        let deadline = match *stop.borrow() {
             Stop::Drain { deadline } => Some(deadline),
             Stop::Run | Stop::Now => None,
         };
-        tokio::select! {
-            Some(ended) = self.deliveries.join_next() => keep_buffer(&mut self.batch, ended),
-            () = rings, if takes_pages => {}
-            () = courier.places.changed() => {}
-            () = until(due_at.unwrap_or_default()), if due_at.is_some() => {}
-            () = until(deadline.unwrap_or_default()), if deadline.is_some() => {}
-            _ = stop.changed() => {}
+        let wake_at = [self.uploader.wake_at(), deadline]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > clock.mono())
+            .min();
+        let sleep = tokio::time::sleep(wake_at.unwrap_or_default().since(clock.mono()));
+        let told = async {
+            match &mut self.spool {
+                Some(spool) => spool.events.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let input = tokio::select! {
+            Some(ended) = self.under_way.join_next() => result_of(ended),
+            event = told => match event {
+                Some(event) => Some(Input::Spool(event)),
+                // the keeper's thread has ended
+                None => {
+                    self.spool = None;
+                    None
+                }
+            },
+            () = rings, if takes_pages => None,
+            () = changes => None,
+            () = sleep, if wake_at.is_some() => None,
+            _ = stop.changed() => None,
+            _ = self.destinations.changed() => {
+                self.destinations.mark_changed();
+                None
+            }
+            () = tokio::time::sleep(BEAT_TIME) => None,
+        };
+        if let Some(input) = input {
+            self.uploader.take(input, clock.now());
         }
+        self.reap();
     }
 
-    /// Clears away the deliveries that have ended.
+    /// Takes in what has ended meanwhile.
     fn reap(&mut self) {
-        while let Some(ended) = self.deliveries.try_join_next() {
-            keep_buffer(&mut self.batch, ended);
-        }
-    }
-
-    /// Cancels and counts what is left.
-    async fn abandon(mut self) {
-        // each delivery counts its own rows when it is dropped
-        self.deliveries.shutdown().await;
-        let mut rows_count = self.batch.abandon();
-        if let Some(pages) = self.pages.take() {
-            rows_count += pages.rows_left() as u64;
-            self.ring.give_back(pages.into_page());
-        }
-        self.lose_unsent(rows_count);
-        let ring = Arc::clone(&self.ring);
-        let give_up_at = self.courier.clock.mono().plus(STOP_COUNT_TIME);
-        loop {
-            let rings = ring.ring();
-            if let Some(page) = ring.take() {
-                let rows_count = page.rows_count() as u64;
-                self.count(Counter::RowsTaken, rows_count);
-                self.lose_unsent(rows_count);
-                ring.give_back(page);
-                continue;
+        while let Some(ended) = self.under_way.try_join_next() {
+            if let Some(input) = result_of(ended) {
+                self.uploader.take(input, self.clock.now());
             }
-            let left = give_up_at.since(self.courier.clock.mono());
-            if ring.is_finished() || left.is_zero() {
-                return;
-            }
-            let _ = tokio::time::timeout(left, rings).await;
         }
-    }
-
-    fn lose_unsent(&self, rows_count: u64) {
-        self.count(Counter::RowsSealed, rows_count);
-        self.count(Counter::RowsLostUnsent, rows_count);
+        while let Some(event) = self
+            .spool
+            .as_mut()
+            .and_then(|spool| spool.events.try_recv().ok())
+        {
+            let now = self.clock.now();
+            self.uploader.take(Input::Spool(event), now);
+        }
     }
 }
 
-fn keep_buffer(batch: &mut Batch, ended: Result<Option<Vec<u8>>, tokio::task::JoinError>) {
+fn result_of(ended: Result<Input, tokio::task::JoinError>) -> Option<Input> {
     match ended {
-        Ok(Some(buffer)) => batch.give_back(buffer),
-        Ok(None) => {}
-        // its rows were counted as unsent when it was dropped
+        Ok(input) => Some(input),
+        Err(error) if error.is_cancelled() => None,
         Err(error) => {
-            tracing::error!(%error, "a delivery broke off: this is a fault of the program")
+            tracing::error!(%error, "a request broke off: this is a fault of the program");
+            None
         }
     }
 }

@@ -17,12 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("metrics", &[]),
     ("log", &["clock"]),
-    ("retry", &["clock"]),
+    ("retry", &["clock", "planted"]),
     ("watch", &[]),
     ("heart", &["clock"]),
     ("supervisor", &[]),
+    ("planted", &["clock"]),
     // the way
-    ("frame", &["config"]),
+    ("frame", &["config", "planted"]),
     ("parse", &["clock"]),
     (
         "map",
@@ -46,7 +47,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("compress", &["clock", "page"]),
-    ("batch", &["clock", "compress", "config", "page"]),
+    ("batch", &["clock", "compress", "config", "page", "planted"]),
+    ("spool", &["clock", "compress", "planted"]),
     ("failure", &[]),
     ("client", &["failure", "config"]),
     (
@@ -56,8 +58,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "upload",
         &[
-            "auth", "batch", "failure", "client", "clock", "compress", "config", "log", "metrics",
-            "retry", "ring",
+            "auth", "batch", "failure", "client", "clock", "compress", "config", "heart", "log",
+            "metrics", "planted", "retry", "ring", "spool",
         ],
     ),
     (
@@ -71,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "log",
             "metrics",
             "ring",
+            "spool",
             "supervisor",
             "upload",
             "watch",
@@ -95,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "page",
             "run",
             "send",
+            "spool",
             "supervisor",
         ],
     ),
@@ -119,6 +123,11 @@ const PURE: &[&str] = &[
     "listen/connection.rs",
     "listen/rounds.rs",
     "listen/placement.rs",
+    "spool",
+    "upload/age.rs",
+    "upload/delivery.rs",
+    "upload/desk.rs",
+    "upload/uploader.rs",
     "upload/verdict.rs",
     "upload/isolate.rs",
     "auth/answer.rs",
@@ -138,7 +147,16 @@ const PURE: &[&str] = &[
 ];
 
 /// Files among them that are the shell of their module.
-const NOT_PURE: &[&str] = &["config/files.rs", "config/machine.rs"];
+const NOT_PURE: &[&str] = &[
+    "config/files.rs",
+    "config/machine.rs",
+    // the lock of the folder
+    "spool.rs",
+    "spool/files.rs",
+    "spool/thread.rs",
+    // errno values
+    "spool/ram.rs",
+];
 
 /// What pure logic does not touch: sockets, disk, clocks, threads, runtimes.
 const IMPURE: &[&str] = &[
@@ -456,4 +474,32 @@ fn configurations_in_the_readme_can_be_used_as_they_stand() {
             panic!("{error}\n{text}");
         }
     }
+}
+
+#[test]
+fn tests_that_the_readme_names_are_there() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let rows = readme
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.ends_with("` |") || line.ends_with(") |"));
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let named: BTreeSet<&str> = words
+        .filter(|word| word.matches('_').count() > 3 && !word.contains([' ', '.', '(', '{']))
+        .filter(|word| !word.starts_with("cefline_"))
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    let tests: Vec<String> = files(&root().join("tests"), &[".rs"])
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let is_there = |name: &&str| {
+        let head = format!("fn {name}()");
+        tests.iter().any(|text| text.contains(&head))
+    };
+    let missing: Vec<String> = named
+        .iter()
+        .filter(|name| !is_there(name))
+        .map(|name| format!("there is no test {name}"))
+        .collect();
+    assert_none(&missing);
 }

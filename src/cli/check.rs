@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use super::Failure;
 use super::config::print;
 use crate::config::{
-    ClientSecret, Config, FramingChoice, Identity, Loaded, Machine, bytes_text, time_text,
+    ClientSecret, Config, Durability, FramingChoice, Identity, Loaded, Machine, WhenFull,
+    bytes_text, time_text,
 };
 
 /// Check a configuration, without opening a port or sending anything.
@@ -55,6 +56,7 @@ fn summary(file: &Path, loaded: &Loaded, machine: &Machine) -> String {
     line("stream", config.sentinel.stream.as_str().to_owned());
     line("identity", identity(config));
     line("cores", cores(config, machine));
+    line("spool", spool(config));
     line("memory", memory(config));
     line(
         "metrics",
@@ -113,6 +115,24 @@ fn cores(config: &Config, machine: &Machine) -> String {
         machine.cores.len(),
         if runtime.pin { "pinned" } else { "not pinned" },
         time_text(runtime.stop_time_max)
+    )
+}
+
+fn spool(config: &Config) -> String {
+    let spool = &config.spool;
+    let survives = match spool.durability {
+        Durability::Memory => return "none: what is not uploaded at a stop is lost".into(),
+        Durability::Process => "survives the end of the process",
+        Durability::Power => "survives the end of the power",
+    };
+    let when_full = match spool.when_full {
+        WhenFull::Backpressure => "senders wait",
+        WhenFull::DropOldest => "the oldest are dropped",
+    };
+    format!(
+        "{}: {survives}; up to {}, then {when_full}",
+        spool.directory.display(),
+        bytes_text(spool.bytes_max)
     )
 }
 
@@ -176,7 +196,7 @@ client_id = "01234567-89ab-cdef-0123-456789abcdef"
             "sends to   https://a.ingest.monitor.azure.com\n",
             "application 01234567-89ab-cdef-0123-456789abcdef of tenant example.onmicrosoft.com",
             "cores      1 ingest, 3 upload, on 4; pinned; up to 30 s to stop\n",
-            "memory     up to 164 MiB",
+            "memory     up to 197 MiB",
             "metrics    http://0.0.0.0:9514/metrics\n",
             "warning: ",
             "metrics are shown beyond this machine",

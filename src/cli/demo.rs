@@ -130,10 +130,11 @@ fn configuration(folder: &Path, sentinel: &Emulator, machine: &Machine) -> Resul
     fs::write(&secret, sentinel.client_secret()).map_err(Failure::running)?;
     let options = sentinel.options();
     let text = format!(
-        "[listen]\ntcp = [\"{listen}\"]\n\n[metrics]\nlisten = \"{metrics}\"\n\n[sentinel]\nendpoint = \
-         \"{url}\"\nrules = {rules:?}\nstream = \"{stream}\"\nca_file = {ca:?}\n\n\
+        "[listen]\ntcp = [\"{listen}\"]\n\n[metrics]\nlisten = \"{metrics}\"\n\n[spool]\ndirectory = \
+         {spool:?}\n\n[sentinel]\nendpoint = \"{url}\"\nrules = {rules:?}\nstream = \"{stream}\"\nca_file = {ca:?}\n\n\
          [sentinel.identity]\nkind = \"client_secret\"\ntenant_id = \"{tenant}\"\nclient_id = \
          \"{client}\"\nsecret_file = {secret:?}\nauthority = \"{url}\"\n",
+        spool = folder.join("spool"),
         listen = free_address()?,
         metrics = free_port(9514)?,
         url = sentinel.url(),

@@ -5,11 +5,10 @@
 
 use super::finding::Finding;
 use super::{
-    Batch, ClientSecret, Config, Identity, Listen, Log, LogFormat, Map, Metrics, Runtime, Sentinel,
-    bytes_text, time_text,
+    Batch, Config, Durability, Listen, Log, LogFormat, Map, Metrics, Runtime, Sentinel, Spool,
+    WhenFull, bytes_text,
 };
 use std::fmt::Display;
-use std::time::Duration;
 
 /// The keys that differ and that a running program cannot change: each with its old and its new value.
 pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
@@ -19,6 +18,7 @@ pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
         map,
         batch,
         sentinel,
+        spool,
         runtime,
         metrics,
         log,
@@ -26,7 +26,8 @@ pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
     of_listen(&mut fixed, listen, &new.listen);
     of_map(map);
     of_batch(&mut fixed, batch, &new.batch);
-    of_sentinel(&mut fixed, sentinel, &new.sentinel);
+    of_sentinel(sentinel);
+    of_spool(&mut fixed, spool, &new.spool);
     of_runtime(&mut fixed, runtime, &new.runtime);
     of_metrics(&mut fixed, metrics, &new.metrics);
     of_log(&mut fixed, log, &new.log);
@@ -74,104 +75,71 @@ fn of_map(old: &Map) {
     } = old;
 }
 
-/// Uploaders read it when they begin. And rows that wait in pages were made to fit into the bodies
-/// that there are.
+/// Shards make rows to fit into bodies of the length that there was when they began.
 fn of_batch(fixed: &mut Fixed, old: &Batch, new: &Batch) {
     let Batch {
         raw_bytes_max,
-        wire_bytes_max,
-        linger,
-        gzip_level,
+        wire_bytes_max: _,
+        linger: _,
+        gzip_level: _,
     } = old;
-    let bytes = |bytes: &usize| quoted(bytes_text(*bytes));
     fixed.key(
         "batch.raw_bytes_max",
         raw_bytes_max,
         &new.raw_bytes_max,
-        bytes,
-    );
-    fixed.key(
-        "batch.wire_bytes_max",
-        wire_bytes_max,
-        &new.wire_bytes_max,
-        bytes,
-    );
-    let time = |time: &Duration| quoted(time_text(*time));
-    fixed.key("batch.linger", linger, &new.linger, time);
-    fixed.key(
-        "batch.gzip_level",
-        gzip_level,
-        &new.gzip_level,
-        u32::to_string,
+        |bytes| quoted(bytes_text(*bytes)),
     );
 }
 
-/// Uploaders read all of it when they begin.
-fn of_sentinel(fixed: &mut Fixed, old: &Sentinel, new: &Sentinel) {
+/// Uploaders turn to another destination as a whole.
+fn of_sentinel(old: &Sentinel) {
     let Sentinel {
-        endpoint,
-        rules,
-        stream,
-        identity,
-        ca_file,
-        requests_in_flight,
-        request_time_max,
+        endpoint: _,
+        rules: _,
+        stream: _,
+        identity: _,
+        ca_file: _,
+        requests_in_flight: _,
+        request_time_max: _,
     } = old;
-    fixed.key("sentinel.endpoint", endpoint, &new.endpoint, |endpoint| {
-        quoted(endpoint.as_str())
-    });
-    fixed.key("sentinel.rules", rules, &new.rules, |rules| {
-        let rules: Vec<String> = rules.iter().map(|rule| quoted(rule.as_str())).collect();
-        format!("[{}]", rules.join(", "))
-    });
-    fixed.key("sentinel.stream", stream, &new.stream, |stream| {
-        quoted(stream.as_str())
-    });
-    fixed.key("sentinel.ca_file", ca_file, &new.ca_file, |file| {
-        file.as_ref()
-            .map_or("not set".into(), |file| quoted(file.display()))
-    });
-    fixed.key(
-        "sentinel.requests_in_flight",
-        requests_in_flight,
-        &new.requests_in_flight,
-        usize::to_string,
-    );
-    let time = |time: &Duration| quoted(time_text(*time));
-    fixed.key(
-        "sentinel.request_time_max",
-        request_time_max,
-        &new.request_time_max,
-        time,
-    );
-    match (identity, &new.identity) {
-        (Identity::ClientSecret(old), Identity::ClientSecret(new)) => {
-            of_client_secret(fixed, old, new);
-        }
-    }
 }
 
-/// What is in the secret's file may change at any time: it is read for each token.
-fn of_client_secret(fixed: &mut Fixed, old: &ClientSecret, new: &ClientSecret) {
-    let ClientSecret {
-        tenant_id,
-        client_id,
-        secret_file,
-        authority,
-        scope,
+/// What is in a spool was made safe by what it says.
+fn of_spool(fixed: &mut Fixed, old: &Spool, new: &Spool) {
+    let Spool {
+        directory,
+        durability,
+        bytes_max,
+        free_bytes_min,
+        when_full,
+        drain_share: _,
+        quarantine_bytes_max,
     } = old;
-    let text = |text: &String| quoted(text);
-    let key = "sentinel.identity.tenant_id";
-    fixed.key(key, tenant_id, &new.tenant_id, text);
-    let key = "sentinel.identity.client_id";
-    fixed.key(key, client_id, &new.client_id, text);
-    let key = "sentinel.identity.secret_file";
-    fixed.key(key, secret_file, &new.secret_file, |file| {
-        quoted(file.display())
+    fixed.key("spool.directory", directory, &new.directory, |path| {
+        quoted(path.display())
     });
-    let key = "sentinel.identity.authority";
-    fixed.key(key, authority, &new.authority, |url| quoted(url.as_str()));
-    fixed.key("sentinel.identity.scope", scope, &new.scope, text);
+    fixed.key("spool.durability", durability, &new.durability, |which| {
+        quoted(match which {
+            Durability::Memory => "memory",
+            Durability::Process => "process",
+            Durability::Power => "power",
+        })
+    });
+    let bytes = |bytes: &usize| quoted(bytes_text(*bytes));
+    fixed.key("spool.bytes_max", bytes_max, &new.bytes_max, bytes);
+    let key = "spool.free_bytes_min";
+    fixed.key(key, free_bytes_min, &new.free_bytes_min, |free| {
+        free.as_ref().map_or("not set".into(), bytes)
+    });
+    fixed.key("spool.when_full", when_full, &new.when_full, |which| {
+        quoted(match which {
+            WhenFull::Backpressure => "backpressure",
+            WhenFull::DropOldest => "drop_oldest",
+        })
+    });
+    let key = "spool.quarantine_bytes_max";
+    let (old, new) = (quarantine_bytes_max, &new.quarantine_bytes_max);
+    fixed.key(key, old, new, bytes);
 }
 
 fn of_runtime(fixed: &mut Fixed, old: &Runtime, new: &Runtime) {
@@ -266,6 +234,16 @@ mod tests {
             ("semicolon = \"blank\"", "semicolon = \"keep\""),
             ("stop_time_max = \"30 s\"", "stop_time_max = \"0 s\""),
             ("level = \"info\"", "level = \"debug\""),
+            ("gzip_level = 1", "gzip_level = 2"),
+            ("linger = \"1 s\"", "linger = \"2 s\""),
+            ("wire_bytes_max = 1000000", "wire_bytes_max = 900000"),
+            ("NAME.", "other."),
+            ("dcr-0", "dcr-1"),
+            ("Custom-Common", "Custom-Other"),
+            ("#ca_file", "ca_file"),
+            ("requests_in_flight = 8", "requests_in_flight = 9"),
+            ("tenant_id = \"0", "tenant_id = \"1"),
+            ("drain_share = 50", "drain_share = 10"),
         ] {
             assert_eq!(told(from, to), [""; 0], "{to}");
         }
@@ -292,12 +270,6 @@ mod tests {
                  restart",
             ),
             (
-                "#ca_file",
-                "ca_file",
-                "sentinel.ca_file = \"/etc/cefline/ca.pem\": it is not set in the running program; \
-                 needs a restart",
-            ),
-            (
                 "format = \"text\"",
                 "format = \"json\"",
                 "log.format = \"json\": it is \"text\" in the running program; needs a restart",
@@ -316,56 +288,25 @@ mod tests {
                 "pages_bytes_max = \"1 GiB\"",
                 "runtime.pages_bytes_max",
             ),
-            ("gzip_level = 1", "gzip_level = 2", "batch.gzip_level"),
-            ("linger = \"1 s\"", "linger = \"2 s\"", "batch.linger"),
             (
                 "raw_bytes_max = 1000000",
                 "raw_bytes_max = 900000",
                 "batch.raw_bytes_max",
             ),
             (
-                "wire_bytes_max = 1000000",
-                "wire_bytes_max = 900000",
-                "batch.wire_bytes_max",
+                "directory = \"/var",
+                "directory = \"/srv",
+                "spool.directory",
             ),
-            ("NAME.", "other.", "sentinel.endpoint"),
-            ("dcr-0", "dcr-1", "sentinel.rules"),
-            ("Custom-Common", "Custom-Other", "sentinel.stream"),
+            ("\"power\"\n", "\"memory\"\n", "spool.durability"),
+            ("\"backpressure\"\n", "\"drop_oldest\"\n", "spool.when_full"),
+            ("#free_bytes_min", "free_bytes_min", "spool.free_bytes_min"),
             (
-                "requests_in_flight = 8",
-                "requests_in_flight = 9",
-                "sentinel.requests_in_flight",
+                "bytes_max = \"10 GiB\"",
+                "bytes_max = \"11 GiB\"",
+                "spool.bytes_max",
             ),
-            (
-                "request_time_max = \"60 s\"",
-                "request_time_max = \"61 s\"",
-                "sentinel.request_time_max",
-            ),
-            (
-                "tenant_id = \"0",
-                "tenant_id = \"1",
-                "sentinel.identity.tenant_id",
-            ),
-            (
-                "client_id = \"0",
-                "client_id = \"1",
-                "sentinel.identity.client_id",
-            ),
-            (
-                "/client-secret",
-                "/another",
-                "sentinel.identity.secret_file",
-            ),
-            (
-                "#authority = \"https://login.microsoftonline.com\"",
-                "authority = \"https://login.microsoftonline.us\"",
-                "sentinel.identity.authority",
-            ),
-            (
-                "#scope = \"https://monitor.azure.com",
-                "scope = \"https://monitor.azure.us",
-                "sentinel.identity.scope",
-            ),
+            ("\"256 MiB\"", "\"0 B\"", "spool.quarantine_bytes_max"),
         ] {
             let told = told(from, to);
             let named = |message: &String| message.starts_with(&format!("{key} = "));

@@ -78,6 +78,12 @@ impl ConfigError {
         }
     }
 
+    /// What is wrong with the file as a whole.
+    #[must_use]
+    pub fn of_file(file: &Path, what: String) -> Self {
+        ConfigError::of(Some(file), vec![Finding::of_file(what, "")])
+    }
+
     /// The mistakes, at least one.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {

@@ -14,8 +14,9 @@ use super::files::{Holds, NamedFile};
 use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
-    Batch, ClientSecret, Config, FramingChoice, Identity, Listen, Loaded, Log, LogFormat, Machine,
-    Map, Metrics, Runtime, Semicolon, Sentinel, TimeGenerated, Unparsed, relations,
+    Batch, ClientSecret, Config, Durability, FramingChoice, Identity, Listen, Loaded, Log,
+    LogFormat, Machine, Map, Metrics, Runtime, Semicolon, Sentinel, Spool, TimeGenerated, Unparsed,
+    WhenFull, relations,
 };
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
@@ -23,9 +24,10 @@ use crate::limits::{
     FRAME_BYTES_MOST, GZIP_LEVEL_DEFAULT, GZIP_LEVEL_LEAST, GZIP_LEVEL_MOST, LINGER_DEFAULT,
     LINGER_LEAST, LINGER_MOST, LISTENERS_MOST, PAGES_BYTES_DEFAULT, PAGES_BYTES_LEAST,
     PAGES_BYTES_MOST, PARTIAL_AGE_DEFAULT, PARTIAL_AGE_LEAST, PARTIAL_AGE_MOST,
-    PARTIAL_BYTES_DEFAULT, PARTIAL_BYTES_MOST, REQUEST_TIME_DEFAULT, REQUEST_TIME_LEAST,
-    REQUEST_TIME_MOST, REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST, RULES_MOST,
-    SERVICE_BODY_BYTES_MAX, STOP_TIME_DEFAULT, STOP_TIME_MOST,
+    PARTIAL_BYTES_DEFAULT, PARTIAL_BYTES_MOST, QUARANTINE_BYTES_DEFAULT, REQUEST_TIME_DEFAULT,
+    REQUEST_TIME_LEAST, REQUEST_TIME_MOST, REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST,
+    RULES_MOST, SERVICE_BODY_BYTES_MAX, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST,
+    SPOOL_DIRECTORY_DEFAULT, SPOOL_DRAIN_SHARE_DEFAULT, STOP_TIME_DEFAULT, STOP_TIME_MOST,
 };
 
 /// What reading a text gave.
@@ -97,6 +99,7 @@ fn config<'t>(
     let map = map(top.section("map", "map", false), machine);
     let batch = batch(top.section("batch", "batch", false));
     let sentinel = sentinel(top.section("sentinel", "sentinel", true), files);
+    let spool = spool(top.section("spool", "spool", false));
     let runtime = runtime(top.section("runtime", "runtime", false), machine);
     let metrics = metrics(top.section("metrics", "metrics", false));
     let log = log(top.section("log", "log", false));
@@ -106,6 +109,7 @@ fn config<'t>(
         map,
         batch,
         sentinel: sentinel?,
+        spool,
         runtime,
         metrics,
         log,
@@ -315,6 +319,46 @@ fn client_secret(
     }))
 }
 
+fn spool(mut section: Section<'_, '_, '_>) -> Spool {
+    const DURABILITIES: &[(&str, Durability)] = &[
+        ("memory", Durability::Memory),
+        ("process", Durability::Process),
+        ("power", Durability::Power),
+    ];
+    const POLICIES: &[(&str, WhenFull)] = &[
+        ("backpressure", WhenFull::Backpressure),
+        ("drop_oldest", WhenFull::DropOldest),
+    ];
+    let size = |range: std::ops::RangeInclusive<usize>| {
+        move |written: &DeValue<'_>| value::size(written, range.clone())
+    };
+    let spool = Spool {
+        directory: section.or("directory", SPOOL_DIRECTORY_DEFAULT.into(), value::path),
+        durability: section.or("durability", Durability::Power, |written| {
+            value::choice(written, DURABILITIES)
+        }),
+        bytes_max: section.or(
+            "bytes_max",
+            SPOOL_BYTES_DEFAULT,
+            size(SPOOL_BYTES_LEAST..=SPOOL_BYTES_MOST),
+        ),
+        free_bytes_min: section.optional("free_bytes_min", size(0..=SPOOL_BYTES_MOST)),
+        when_full: section.or("when_full", WhenFull::Backpressure, |written| {
+            value::choice(written, POLICIES)
+        }),
+        drain_share: section.or("drain_share", SPOOL_DRAIN_SHARE_DEFAULT, |written| {
+            value::count(written, 1..=99).map(|share| share as u32)
+        }),
+        quarantine_bytes_max: section.or(
+            "quarantine_bytes_max",
+            QUARANTINE_BYTES_DEFAULT,
+            size(0..=SPOOL_BYTES_MOST),
+        ),
+    };
+    section.close();
+    spool
+}
+
 fn runtime(mut section: Section<'_, '_, '_>, machine: &Machine) -> Runtime {
     let cores_count = machine.cores.len();
     let cores = |written: &DeValue<'_>| value::cores(written, cores_count);
@@ -520,6 +564,7 @@ mod tests {
             found.sentinel.ca_file.take(),
             Some("/etc/cefline/ca.pem".into())
         );
+        assert_eq!(found.spool.free_bytes_min.take(), Some(2 << 30));
         found.map.collector_host_name = "collector".into();
         assert_eq!(found, of(REFERENCE));
     }

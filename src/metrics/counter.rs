@@ -140,6 +140,20 @@ counters! {
     /// Bytes of sealed bodies after gzip.
     BodyWireBytes => "body_wire_bytes_total",
 
+    // ---- spool
+    /// Rows of bodies of earlier runs that were found in the spool.
+    RowsRecovered => "rows_recovered_total",
+    /// Keepers of the spool that have looked at all that earlier runs have left; one for each uploader.
+    SpoolsScanned => "spools_scanned_total",
+    /// Rows of bodies made safe on disk before they were uploaded.
+    RowsSpooled => "rows_spooled_total",
+    /// Bodies made safe on disk before they were uploaded.
+    BodiesSpooled => "bodies_spooled_total",
+    /// Rows of safe bodies that left memory to wait on disk.
+    RowsParked => "rows_parked_total",
+    /// Rows of bodies that were read back from disk to be uploaded.
+    RowsUnparked => "rows_unparked_total",
+
     // ---- upload
     /// Rows answered with 2xx.
     RowsUploaded => "rows_uploaded_total",
@@ -151,6 +165,16 @@ counters! {
     RowsLostTooLarge => "rows_lost_total" { "reason" = "row_too_large_for_service" },
     /// Rows lost.
     RowsLostUnsent => "rows_lost_total" { "reason" = "unsent_at_stop" },
+    /// Rows lost.
+    RowsLostDamaged => "rows_lost_total" { "reason" = "damaged_in_spool" },
+    /// Rows lost.
+    RowsLostTorn => "rows_lost_total" { "reason" = "being_written_at_a_crash" },
+    /// Rows lost.
+    RowsLostDropped => "rows_lost_total" { "reason" = "dropped_when_spool_was_full" },
+    /// Rows that the service does not take, kept in the spool's quarantine.
+    RowsQuarantinedRejected => "rows_quarantined_total" { "reason" = "rejected_by_service" },
+    /// Rows that the service does not take, kept in the spool's quarantine.
+    RowsQuarantinedTooLarge => "rows_quarantined_total" { "reason" = "row_too_large_for_service" },
     /// Rows of requests whose end is unknown (reset or time-out after the body was sent) and that
     /// were sent again: they may stand twice in the table.
     RowsMaybeTwice => "rows_maybe_duplicated_total",
@@ -303,13 +327,21 @@ pub enum Stage {
     Ring,
     /// In the body that an uploader is filling.
     Body,
-    /// In sealed bodies: being sent, or waiting to be sent again.
+    /// In sealed bodies in memory: being sent, or waiting to be sent.
     Flight,
+    /// In bodies whose only copy is on disk.
+    Spool,
 }
 
 impl Stage {
     /// All stages, in the order of the flow.
-    pub const ALL: [Stage; 4] = [Stage::Page, Stage::Ring, Stage::Body, Stage::Flight];
+    pub const ALL: [Stage; 5] = [
+        Stage::Page,
+        Stage::Ring,
+        Stage::Body,
+        Stage::Flight,
+        Stage::Spool,
+    ];
 
     /// Its name in metrics and reports.
     #[must_use]
@@ -319,6 +351,7 @@ impl Stage {
             Stage::Ring => "ring",
             Stage::Body => "body",
             Stage::Flight => "flight",
+            Stage::Spool => "spool",
         }
     }
 }
@@ -363,8 +396,15 @@ impl Snapshot {
                 self.value(Counter::RowsSealed),
             ),
             Stage::Flight => (
-                self.value(Counter::RowsSealed),
-                self.value(Counter::RowsUploaded) + self.rows_lost(),
+                self.value(Counter::RowsSealed) + self.value(Counter::RowsUnparked),
+                self.value(Counter::RowsUploaded)
+                    + self.value(Counter::RowsParked)
+                    + self.rows_quarantined()
+                    + (self.rows_lost() - self.rows_lost_on_disk()),
+            ),
+            Stage::Spool => (
+                self.value(Counter::RowsParked) + self.value(Counter::RowsRecovered),
+                self.value(Counter::RowsUnparked) + self.rows_lost_on_disk(),
             ),
         };
         entered.saturating_sub(left)
@@ -388,13 +428,29 @@ impl Snapshot {
         self.total("rows_lost_total")
     }
 
-    /// Frames received minus everything that accounts for them: zero unless the program is wrong.
+    /// Rows kept in quarantine, over all reasons.
+    #[must_use]
+    pub fn rows_quarantined(&self) -> u64 {
+        self.total("rows_quarantined_total")
+    }
+
+    /// Of the rows lost, those that were on disk.
+    fn rows_lost_on_disk(&self) -> u64 {
+        self.value(Counter::RowsLostDamaged)
+            + self.value(Counter::RowsLostTorn)
+            + self.value(Counter::RowsLostDropped)
+    }
+
+    /// Frames received and rows recovered minus everything that accounts for them: zero unless the
+    /// program is wrong.
     #[must_use]
     pub fn imbalance(&self) -> i128 {
-        let received = i128::from(self.value(Counter::FramesReceived));
+        let received = i128::from(self.value(Counter::FramesReceived))
+            + i128::from(self.value(Counter::RowsRecovered));
         let accounted = i128::from(self.value(Counter::RowsUploaded))
             + i128::from(self.held())
             + i128::from(self.frames_lost())
+            + i128::from(self.rows_quarantined())
             + i128::from(self.rows_lost());
         received - accounted
     }
@@ -427,7 +483,7 @@ mod tests {
         uploader.add(Counter::RowsLostRejected, 1);
         let snapshot = Snapshot::of([&uploader, &shard]);
         let held: Vec<u64> = Stage::ALL.iter().map(|s| snapshot.held_in(*s)).collect();
-        assert_eq!(held, [2, 2, 1, 1]);
+        assert_eq!(held, [2, 2, 1, 1, 0]);
         assert_eq!(snapshot.imbalance(), 0);
         shard.add(Counter::FramesReceived, 1);
         assert_eq!(Snapshot::of([&uploader, &shard]).imbalance(), 1);

@@ -34,6 +34,23 @@ pub struct Gauges {
     pub rules_closed: usize,
     /// Since the service last accepted rows; nothing if it never has.
     pub accepted_ago: Option<Duration>,
+    /// Nothing without a spool.
+    pub spool: Option<SpoolGauges>,
+}
+
+/// What is true of the spool now.
+#[derive(Debug, Clone)]
+pub struct SpoolGauges {
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// The bound on them.
+    pub bytes_max: u64,
+    /// Keepers that are still looking at what earlier runs have left: some of it is not counted yet.
+    pub scanning: u64,
+    /// It takes no more for lack of space.
+    pub is_full: bool,
+    /// It cannot be written.
+    pub is_failing: bool,
 }
 
 /// The whole page.
@@ -166,6 +183,33 @@ fn state(text: &mut String, gauges: &Gauges) {
             "accepted_age_seconds",
             "Since the service last accepted rows.",
             ago.as_secs_f64(),
+        );
+    }
+    if let Some(spool) = &gauges.spool {
+        gauge(
+            "spool_bytes",
+            "Bytes of the spool's segments.",
+            spool.bytes as f64,
+        );
+        gauge(
+            "spool_bytes_max",
+            "Bound on the bytes of the spool's segments.",
+            spool.bytes_max as f64,
+        );
+        gauge(
+            "spool_scanning",
+            "Uploaders whose part of the spool is still being looked at: some rows are not counted yet.",
+            spool.scanning as f64,
+        );
+        gauge(
+            "spool_full",
+            "1 while the spool takes no more for lack of space.",
+            f64::from(u8::from(spool.is_full)),
+        );
+        gauge(
+            "spool_failing",
+            "1 while the spool cannot be written and rows are held in memory only.",
+            f64::from(u8::from(spool.is_failing)),
         );
     }
     head(

@@ -16,17 +16,20 @@ pub enum Stopwatch {
     Body,
     /// Sealing to 2xx, retries included.
     Flight,
-    /// Receipt to 2xx, each row by itself.
+    /// Sealing to being read back from disk, by the wall clock; only for rows that waited there.
+    Spool,
+    /// Receipt to 2xx, each row by itself; not for rows that waited on disk.
     Overall,
 }
 
 impl Stopwatch {
     /// All, in the order of the flow.
-    pub const ALL: [Stopwatch; 5] = [
+    pub const ALL: [Stopwatch; 6] = [
         Stopwatch::Page,
         Stopwatch::Ring,
         Stopwatch::Body,
         Stopwatch::Flight,
+        Stopwatch::Spool,
         Stopwatch::Overall,
     ];
 
@@ -38,6 +41,7 @@ impl Stopwatch {
             Stopwatch::Ring => "ring",
             Stopwatch::Body => "body",
             Stopwatch::Flight => "flight",
+            Stopwatch::Spool => "spool",
             Stopwatch::Overall => "overall",
         }
     }

@@ -17,20 +17,27 @@ impl Report {
     #[must_use]
     pub fn first_line(&self) -> String {
         let snapshot = &self.snapshot;
+        // only what there is: a reader of the usual line need not know the others
+        let term = |name: &str, rows: u64| match rows {
+            0 => String::new(),
+            rows => format!(" + {name} {rows}"),
+        };
         format!(
-            "received {} frames = uploaded {} rows + held {} + lost {}",
+            "received {} frames{} = uploaded {} rows + held {}{} + lost {}",
             snapshot.value(Counter::FramesReceived),
+            term("recovered", snapshot.value(Counter::RowsRecovered)),
             snapshot.value(Counter::RowsUploaded),
             snapshot.held(),
+            term("quarantined", snapshot.rows_quarantined()),
             snapshot.frames_lost() + snapshot.rows_lost(),
         )
     }
 
-    /// Rows and frames that were received and are neither uploaded nor answered for by the
-    /// configuration or the service.
+    /// Rows and frames that were received and are neither uploaded, nor safe on disk, nor answered
+    /// for by the configuration or the service.
     #[must_use]
     pub fn unsent(&self) -> u64 {
-        self.snapshot.held()
+        self.snapshot.held() - self.snapshot.held_in(Stage::Spool)
             + self.snapshot.value(Counter::RowsLostUnsent)
             + self.snapshot.value(Counter::FramesLostStop)
     }
@@ -43,14 +50,21 @@ impl fmt::Display for Report {
         for stage in Stage::ALL {
             let rows = snapshot.held_in(stage);
             if rows > 0 {
-                writeln!(f, "  held in {}: {rows}", stage.name())?;
+                let safe = match stage {
+                    Stage::Spool => " (safe on disk, for the next run)",
+                    _ => "",
+                };
+                writeln!(f, "  held in {}: {rows}{safe}", stage.name())?;
             }
         }
         for counter in Counter::ALL {
-            let lost = matches!(counter.name(), "frames_lost_total" | "rows_lost_total");
-            let count = snapshot.value(*counter);
-            if let (true, 1.., Some((_, reason))) = (lost, count, counter.label()) {
-                writeln!(f, "  lost, {reason}: {count}")?;
+            let what = match counter.name() {
+                "frames_lost_total" | "rows_lost_total" => "lost",
+                "rows_quarantined_total" => "quarantined",
+                _ => continue,
+            };
+            if let (1.., Some((_, reason))) = (snapshot.value(*counter), counter.label()) {
+                writeln!(f, "  {what}, {reason}: {}", snapshot.value(*counter))?;
             }
         }
         let twice = snapshot.value(Counter::RowsMaybeTwice);

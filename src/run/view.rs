@@ -1,14 +1,16 @@
 //! What can be seen of a running forwarder: its counters, and what `/metrics`, `/healthz` and `/readyz`
 //! answer.
 
+use super::keep::SpoolView;
 use crate::clock::{Clock, Mono};
 use crate::config::ConfigError;
 use crate::heart::{self, Heart};
 use crate::limits::OUTAGE_TIME;
 use crate::log::safe_text;
-use crate::metrics::expose::{self, Gauges};
+use crate::metrics::expose::{self, Gauges, SpoolGauges};
 use crate::metrics::{Counter, Counters, Latency, Snapshot};
 use crate::ring::Ring;
+use crate::spool::Health;
 use crate::upload;
 use crate::upload::rules::Standing;
 use crate::watch::Watched;
@@ -32,6 +34,8 @@ pub struct View {
     pub(super) is_stopping: AtomicBool,
     /// Of all loops.
     pub(super) hearts: Vec<Arc<Heart>>,
+    /// Nothing without a spool.
+    pub(super) spool: Option<SpoolView>,
     /// Why the configuration was refused when it was last read again; nothing if it was not.
     pub(super) refused_reload: Mutex<Option<String>>,
 }
@@ -83,7 +87,7 @@ impl View {
 
     fn gauges(&self, snapshot: &Snapshot) -> Gauges {
         let now = self.clock.mono();
-        let standings = self.shared.rules.standings();
+        let standings = self.shared.destination.borrow().rules.standings();
         let open = standings
             .iter()
             .filter(|standing| **standing == Standing::Open)
@@ -104,6 +108,17 @@ impl View {
                 .report()
                 .last_success
                 .map(|at| now.since(at)),
+            spool: self.spool.as_ref().map(|spool| {
+                let health = spool.standing.worst();
+                SpoolGauges {
+                    bytes: spool.space.used(),
+                    bytes_max: spool.space.bytes_max(),
+                    scanning: (self.latencies.len() as u64)
+                        .saturating_sub(snapshot.value(Counter::SpoolsScanned)),
+                    is_full: matches!(health, Health::Full(_)),
+                    is_failing: matches!(health, Health::Failing(_)),
+                }
+            }),
         }
     }
 }
@@ -128,6 +143,13 @@ impl Watched for View {
         let mut remarks = Vec::new();
         if gauges.rules_open == 0 {
             remarks.push("no rule takes rows".to_owned());
+        }
+        match self.spool.as_ref().map(|spool| spool.standing.worst()) {
+            None | Some(Health::Well) => {}
+            Some(Health::Full(why)) => remarks.push(format!("the spool is full: {why}")),
+            Some(Health::Failing(why)) => {
+                remarks.push(format!("the spool cannot be written: {why}"));
+            }
         }
         if let Some(why) = &*self.refused_reload() {
             remarks.push(format!(

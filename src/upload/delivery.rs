@@ -1,108 +1,61 @@
-//! One payload on its way, from sealing until each of its rows is accepted or lost.
+//! One body on its way, from its first request until each of its rows is settled.
 //!
-//! The delivery holds its place among the requests in flight all the time, waits included, so in
-//! an outage the uploader soon takes no more pages, and that reaches the senders.
+//! ```text
+//! ask for a token --> wait for a rule --> request --> verdict --> all rows settled
+//!       ^                                                |
+//!       '------------- wait, halve, or at once <---------'
+//! ```
 //!
-//! Cancellation: whatever a delivery has not settled when it is dropped is counted as unsent (see
-//! [`Unsettled`]), at whichever `.await` that happens.
+//! A delivery holds its place among the requests in flight all the time, waits included, so in an
+//! outage the uploader soon begins no more, and what comes then goes to the spool, or makes senders
+//! wait.
+//!
+//! Pure: time, chance, permits and replies are arguments; what it wants next is [`Want`].
 
+use super::common::{Common, lost_counter};
 use super::isolate::{Mark, Part, Parts, Refused, TooLarge};
-use super::request::Requester;
+use super::request::{Reply, Request};
 use super::rules::{HoldReason, RuleIndex, Rules, Turn};
-use super::state::State;
 use super::verdict::{Kind, Verdict, judge};
-use super::{Stop, draining};
-use crate::auth::{Auth, Permit};
-use crate::clock::{Clock, Mono};
+use crate::auth::{Denied, Permit};
+use crate::clock::{Moment, Mono};
 use crate::compress::Payload;
-use crate::limits::{
-    BACKOFF_STOPPING, ISOLATION_PAUSE, ISOLATION_REQUESTS_FAST, LOG_TEXT_CHARS_MAX, PLACES_LENT_MAX,
-};
-use crate::log::safe_text;
-use crate::metrics::{Counter, Counters, Latency, Stopwatch};
+use crate::limits::{BACKOFF_FIRST, BACKOFF_STOPPING, ISOLATION_PAUSE, ISOLATION_REQUESTS_FAST};
+use crate::metrics::{Counter, Stopwatch};
+use crate::planted::{Bug, is_planted};
 use crate::retry::{backoff, spread};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::spool::quarantine::Reason;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
 
-/// What all deliveries of one uploader use.
+/// What a delivery wants next.
 #[derive(Debug)]
-pub(super) struct Courier {
-    pub(super) requester: Requester,
-    pub(super) auth: Arc<Auth>,
-    pub(super) rules: Arc<Rules>,
-    pub(super) state: Arc<State>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) latency: Arc<Latency>,
-    pub(super) clock: Clock,
-    pub(super) stop: watch::Receiver<Stop>,
-    pub(super) wire_bytes_max: usize,
-    pub(super) gzip_level: u32,
-    pub(super) places: Places,
+pub(super) enum Want {
+    /// A token.
+    Permit,
+    /// This request made.
+    Request(Request),
+    /// Nothing before then, unless rules change or an outage ends.
+    Time(Mono),
+    /// Nothing: an answer is awaited.
+    Answer,
+    /// Nothing any more: all rows are settled.
+    Nothing,
 }
 
-/// Places of deliveries that others may use for now, see [`PLACES_LENT_MAX`].
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    lent: AtomicUsize,
-    /// Wakes the uploader when a place is lent.
-    changed: Notify,
+/// A row that is given up, to be kept.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    pub(super) payload: Payload,
+    pub(super) reason: Reason,
 }
 
-impl Places {
-    /// How many there are.
-    pub(super) fn lent(&self) -> usize {
-        self.lent.load(Ordering::Relaxed).min(PLACES_LENT_MAX)
-    }
-
-    /// Resolves when there is one more.
-    pub(super) fn changed(&self) -> impl Future<Output = ()> {
-        self.changed.notified()
-    }
-}
-
-/// While it lives, its delivery's place may be used by another.
-struct Lent<'a>(&'a Places);
-
-impl<'a> Lent<'a> {
-    fn new(places: &'a Places) -> Self {
-        places.lent.fetch_add(1, Ordering::Relaxed);
-        places.changed.notify_one();
-        Lent(places)
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        self.0.lent.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Rows that are not yet accounted for. Those left when it is dropped are unsent.
-struct Unsettled {
-    rows_count: u64,
-    counters: Arc<Counters>,
-}
-
-impl Unsettled {
-    fn settle(&mut self, counter: Counter, rows_count: u64) {
-        debug_assert!(rows_count <= self.rows_count, "rows are settled once");
-        self.counters.add(counter, rows_count);
-        self.rows_count = self.rows_count.saturating_sub(rows_count);
-    }
-}
-
-impl Drop for Unsettled {
-    fn drop(&mut self) {
-        self.counters.add(Counter::RowsLostUnsent, self.rows_count);
-    }
-}
-
-/// One payload and how far it got.
-struct Delivery {
+/// One body and how far it got.
+#[derive(Debug)]
+pub(super) struct Delivery {
     parts: Parts,
-    unsettled: Unsettled,
+    /// Rows that are neither settled nor given up.
+    rows_left: u64,
+    phase: Phase,
     /// Requests in a row that the service could not serve.
     failures: u32,
     /// Refusals of single rows that proved nothing, in a row.
@@ -114,332 +67,425 @@ struct Delivery {
     /// The last request was cut off like a body that is too long.
     was_cut: bool,
     /// The buffer of the whole, to be used again.
-    buffer: Option<Vec<u8>>,
+    pub(super) buffer: Option<Vec<u8>>,
+    /// Rows to be kept.
+    pub(super) given_up: Vec<GivenUp>,
+    /// It was read from disk: its time in the spool says nothing of the flight.
+    is_old: bool,
 }
 
-/// What to do before the next request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Nothing.
-    Go,
-    /// Wait; the end of an outage, or of the program, makes it shorter.
-    Retry(Duration),
-    /// Wait so long.
-    Pause(Duration),
+#[derive(Debug)]
+enum Phase {
+    /// Go on at once.
+    Ready,
+    /// Go on then.
+    Pause(Mono),
+    /// Go on then, or when an outage ends, which is when this count grows; but not before the last
+    /// of these moments, which was asked for.
+    Retry(Mono, u64, Mono),
+    /// A permit was asked for.
+    Asked,
+    /// It was given; a rule is needed. Not asked again before then, unless rules change.
+    Turn(Permit, Mono, u64),
+    /// The request is under way, to a rule of this destination.
+    Sent(RuleIndex, u32),
 }
 
-impl Courier {
-    /// Delivers a payload and returns its buffer, if it is free.
-    pub(super) async fn deliver(self: Arc<Self>, payload: Payload) -> Option<Vec<u8>> {
-        let mut delivery = Delivery {
-            unsettled: Unsettled {
-                rows_count: payload.rows_count(),
-                counters: Arc::clone(&self.counters),
-            },
-            parts: Parts::new(payload, self.gzip_level),
+impl Delivery {
+    pub(super) fn new(payload: Payload, is_old: bool, common: &Common) -> Self {
+        Delivery {
+            rows_left: payload.rows_count(),
+            parts: Parts::new(payload, common.gzip_level),
+            phase: Phase::Ready,
             failures: 0,
             unproven: 0,
             isolation_requests: 0,
             is_renewed: false,
             was_cut: false,
             buffer: None,
-        };
-        let mut next = Next::Go;
-        while let Some(part) = delivery.parts.current() {
-            // the batch makes this impossible, but for one row alone
-            if part.payload.body.len() > self.wire_bytes_max {
-                self.halve(&mut delivery, None);
-                continue;
-            }
-            let (rule, permit) = {
-                let is_unproven = delivery
-                    .parts
-                    .is_unproven(|rule| self.rules.rows_accepted(rule));
-                let _lent = is_unproven.then(|| Lent::new(&self.places));
-                self.wait(next).await;
-                self.turn(&delivery.parts).await
-            };
-            let Some(part) = delivery.parts.current() else {
-                break;
-            };
-            let verdict = self.request(part, rule, &permit).await;
-            next = self.act(&mut delivery, rule, &permit, &verdict);
+            given_up: Vec::new(),
+            is_old,
         }
-        delivery.buffer
     }
 
-    /// Waits for a rule and a token.
-    async fn turn(&self, parts: &Parts) -> (RuleIndex, Permit) {
+    /// Rows that are not settled.
+    pub(super) fn rows_left(&self) -> u64 {
+        self.rows_left
+    }
+
+    /// True while it can gain nothing from its place: see
+    /// [`PLACES_LENT_MAX`](crate::limits::PLACES_LENT_MAX).
+    pub(super) fn lends_its_place(&mut self, rules: &Rules) -> bool {
+        !matches!(self.phase, Phase::Sent(..))
+            && self.parts.is_unproven(|rule| rules.rows_accepted(rule))
+    }
+
+    /// What it wants now.
+    pub(super) fn next(&mut self, now: Moment, common: &mut Common) -> Want {
         loop {
-            let permit = match self.auth.permit(&self.counters).await {
-                Ok(permit) => permit,
-                Err(denied) => {
-                    let now = self.clock.mono();
-                    self.state.failed(now, denied.refusal.to_string());
-                    self.wait(Next::Pause(denied.retry_at.since(now))).await;
-                    continue;
+            // the batch makes this impossible, but for one row alone
+            while let Some(part) = self.parts.current()
+                && part.payload.body.len() > common.wire_bytes_max
+            {
+                self.halve(None, common, now.mono);
+            }
+            if self.parts.current().is_none() {
+                return Want::Nothing;
+            }
+            match std::mem::replace(&mut self.phase, Phase::Ready) {
+                Phase::Ready => {
+                    self.phase = Phase::Asked;
+                    return Want::Permit;
                 }
-            };
-            let changed = self.rules.changed();
-            let now = self.clock.mono();
-            match self.rules.turn(parts.asker(), now) {
-                Turn::Use(rule) => return (rule, permit),
-                Turn::Wait(until) => {
-                    let pause = spread(until.since(now), fastrand::f64());
-                    tokio::select! {
-                        () = changed => {}
-                        () = tokio::time::sleep(pause) => {}
+                Phase::Pause(at) if now.mono < at => return self.wait(Phase::Pause(at), at),
+                Phase::Retry(at, recoveries, least) if now.mono < at => {
+                    if common.state.recoveries() == recoveries {
+                        return self.wait(Phase::Retry(at, recoveries, least), at);
+                    }
+                    if now.mono < least {
+                        return self.wait(Phase::Pause(least), least);
                     }
                 }
+                Phase::Pause(_) | Phase::Retry(..) => {}
+                Phase::Asked => {
+                    self.phase = Phase::Asked;
+                    return Want::Answer;
+                }
+                Phase::Sent(rule, destination) => {
+                    self.phase = Phase::Sent(rule, destination);
+                    return Want::Answer;
+                }
+                Phase::Turn(permit, at, changes)
+                    if now.mono < at && common.rules.changes() == changes =>
+                {
+                    return self.wait(Phase::Turn(permit, at, changes), at);
+                }
+                Phase::Turn(permit, Mono(0), _) => return self.turn(permit, now.mono, common),
+                // the permit has aged meanwhile: it is asked for again
+                Phase::Turn(..) => {}
             }
         }
     }
 
-    /// One request, counted.
-    async fn request(&self, part: &mut Part, rule: RuleIndex, permit: &Permit) -> Verdict {
-        let payload = &part.payload;
-        if std::mem::take(&mut part.is_ambiguous) {
-            self.counters
-                .add(Counter::RowsMaybeTwice, payload.rows_count());
+    fn wait(&mut self, phase: Phase, at: Mono) -> Want {
+        self.phase = phase;
+        Want::Time(at)
+    }
+
+    fn turn(&mut self, permit: Permit, now: Mono, common: &mut Common) -> Want {
+        let changes = common.rules.changes();
+        match common.rules.turn(self.parts.asker(), now) {
+            Turn::Use(rule) => match self.request(rule, permit, common) {
+                Some(request) => Want::Request(request),
+                None => Want::Nothing,
+            },
+            Turn::Wait(until) => {
+                let at = now.plus(spread(until.since(now), common.random.f64()));
+                self.wait(Phase::Turn(permit, at, changes), at)
+            }
         }
-        self.counters.add(Counter::Requests, 1);
-        self.counters
-            .add(Counter::RequestBytes, payload.body.len() as u64);
-        let reply = self
-            .requester
-            .send(rule, payload, permit.header.clone())
-            .await;
-        let verdict = judge(&reply, payload.body.len(), self.clock.wall());
-        self.counters.add(verdict.kind.counter(), 1);
+    }
+
+    /// The request for the current part, counted.
+    fn request(&mut self, rule: RuleIndex, permit: Permit, common: &mut Common) -> Option<Request> {
+        let part = self.parts.current()?;
+        let (id, body) = (part.payload.id, part.payload.body.clone());
+        let tally = &mut common.tally;
+        if std::mem::take(&mut part.is_ambiguous) {
+            tally.add(Counter::RowsMaybeTwice, part.payload.rows_count());
+        }
+        tally.add(Counter::Requests, 1);
+        tally.add(Counter::RequestBytes, body.len() as u64);
+        self.phase = Phase::Sent(rule, common.destination);
+        Some(Request {
+            rule,
+            id,
+            body,
+            permit,
+        })
+    }
+
+    /// Takes the permit that was asked for, or why there is none.
+    pub(super) fn permitted(
+        &mut self,
+        permit: Result<Permit, Denied>,
+        now: Mono,
+        common: &mut Common,
+    ) {
+        self.phase = match permit {
+            Ok(permit) => Phase::Turn(permit, Mono(0), 0),
+            Err(denied) => {
+                common.state.failed(now, denied.refusal.to_string());
+                Phase::Pause(denied.retry_at)
+            }
+        };
+    }
+
+    /// Takes the end of its request. `renews` says, after 401, that a further try will have another
+    /// token.
+    pub(super) fn replied(
+        &mut self,
+        reply: &Reply,
+        renews: bool,
+        now: Moment,
+        common: &mut Common,
+    ) {
+        let Phase::Sent(rule, destination) = self.phase else {
+            debug_assert!(false, "an answer without a request");
+            return;
+        };
+        self.phase = Phase::Ready;
+        let Some(part) = self.parts.current() else {
+            return;
+        };
+        let payload = &part.payload;
+        let verdict = judge(reply, payload.body.len(), now.wall);
+        common.tally.add(verdict.kind.counter(), 1);
         tracing::debug!(
             request = %payload.id, rule = rule.index(), rows = payload.rows_count(),
             bytes = payload.body.len(), verdict = %verdict.text, "request"
         );
         part.is_ambiguous = verdict.is_ambiguous;
-        verdict
+        if destination != common.destination && verdict.kind != Kind::Accepted {
+            // of another destination: tried again at this one
+            return;
+        }
+        self.act(rule, renews, &verdict, now.mono, common);
     }
 
     fn act(
-        &self,
-        delivery: &mut Delivery,
+        &mut self,
         rule: RuleIndex,
-        permit: &Permit,
+        renews: bool,
         verdict: &Verdict,
-    ) -> Next {
-        let now = self.clock.mono();
+        now: Mono,
+        common: &mut Common,
+    ) {
         if verdict.kind != Kind::Accepted {
-            self.state.failed(now, verdict.text.to_string());
+            common.state.failed(now, verdict.text.to_string());
         }
-        let was_renewed = std::mem::take(&mut delivery.is_renewed);
-        let was_cut = std::mem::take(&mut delivery.was_cut);
+        let was_renewed = std::mem::take(&mut self.is_renewed);
+        let was_cut = std::mem::take(&mut self.was_cut);
         match verdict.kind {
-            Kind::Accepted => {
-                self.accepted(delivery, rule, now);
-                Next::Go
-            }
+            Kind::Accepted => self.accepted(rule, now, common),
             Kind::Unauthorized => {
-                delivery.is_renewed = self.auth.refused(permit) && !was_renewed;
-                if delivery.is_renewed {
-                    return Next::Go;
+                self.is_renewed = renews && !was_renewed || is_planted(Bug::UnauthorizedLoops);
+                if !self.is_renewed {
+                    common.alarm(now, rule, verdict, "the token is not accepted: check that sentinel.identity.scope and authority belong to the endpoint's cloud");
+                    self.back_off(None, now, common);
                 }
-                self.alarm(now, rule, verdict, "the token is not accepted: check that sentinel.identity.scope and authority belong to the endpoint's cloud");
-                self.back_off(delivery, None)
             }
             Kind::Held(reason) => {
-                self.hold(rule, reason, verdict, now);
-                self.halve_if_too_large(delivery, verdict, was_cut);
-                Next::Go
+                common.rules.hold(rule, reason, now, common.random.f64());
+                common.alarm(now, rule, verdict, reason.advice());
+                self.halve_if_too_large(verdict, was_cut, common, now);
             }
-            Kind::Throttled(pause) => {
-                self.rules.pause(rule, now.plus(pause));
-                self.trouble(now, rule, verdict, "throttled");
-                Next::Go
+            Kind::Throttled(asked) => {
+                let pause = self.throttled(asked, common);
+                let until = match is_planted(Bug::RetryAfterIgnored) {
+                    true => now,
+                    false => now.plus(pause),
+                };
+                common.rules.pause(rule, until);
+                common.trouble(now, rule, verdict, "throttled");
             }
             Kind::Unavailable(pause) => {
-                self.state.unavailable(now);
-                self.trouble(now, rule, verdict, "the service is in trouble");
-                self.back_off(delivery, pause)
+                common.state.unavailable(now);
+                common.trouble(now, rule, verdict, "the service is in trouble");
+                self.back_off(pause, now, common);
             }
             Kind::Silent(_) => {
-                self.state.unavailable(now);
-                self.trouble(now, rule, verdict, "the request failed");
-                self.halve_if_too_large(delivery, verdict, was_cut);
-                self.back_off(delivery, None)
+                common.state.unavailable(now);
+                common.trouble(now, rule, verdict, "the request failed");
+                self.halve_if_too_large(verdict, was_cut, common, now);
+                self.back_off(None, now, common);
             }
-            Kind::TooLarge => {
-                self.halve(delivery, Some(verdict));
-                Next::Go
-            }
-            Kind::Refused => self.refused(delivery, rule, verdict, now),
+            Kind::TooLarge => self.halve(Some(verdict), common, now),
+            Kind::Refused => self.refused(rule, verdict, now, common),
         }
     }
 
-    fn accepted(&self, delivery: &mut Delivery, rule: RuleIndex, now: Mono) {
-        delivery.failures = 0;
-        delivery.unproven = 0;
-        let Some(part) = delivery.parts.accepted() else {
+    fn accepted(&mut self, rule: RuleIndex, now: Mono, common: &mut Common) {
+        self.failures = 0;
+        self.unproven = 0;
+        let Some(part) = self.parts.accepted() else {
             return;
         };
         let payload = part.payload;
         let rows_count = payload.rows_count();
-        delivery.unsettled.settle(Counter::RowsUploaded, rows_count);
-        self.counters.add(Counter::BodiesUploaded, 1);
-        self.rules.accepted(rule, rows_count);
-        self.state.succeeded(now);
-        self.latency
-            .record(Stopwatch::Flight, now.since(payload.sealed_at), rows_count);
+        self.settle(Counter::RowsUploaded, rows_count, common);
+        common.tally.add(Counter::BodiesUploaded, 1);
+        common.rules.accepted(rule, rows_count);
+        common.state.succeeded(now);
+        if !self.is_old {
+            let time = now.since(payload.sealed_at);
+            common.latency.record(Stopwatch::Flight, time, rows_count);
+        }
         for arrival in &payload.arrivals {
-            let time = now.since(arrival.at);
-            self.latency
-                .record(Stopwatch::Overall, time, u64::from(arrival.rows_count));
+            let (time, rows_count) = (now.since(arrival.at), u64::from(arrival.rows_count));
+            common.latency.record(Stopwatch::Overall, time, rows_count);
         }
-        delivery.buffer = payload.into_buffer();
+        self.buffer = payload.into_buffer();
     }
 
-    fn back_off(&self, delivery: &mut Delivery, asked: Option<Duration>) -> Next {
-        delivery.failures = delivery.failures.saturating_add(1);
-        let pause = backoff(delivery.failures, fastrand::f64());
+    fn settle(&mut self, counter: Counter, rows_count: u64, common: &mut Common) {
+        debug_assert!(rows_count <= self.rows_left, "rows are settled once");
+        common.tally.add(counter, rows_count);
+        self.rows_left = self.rows_left.saturating_sub(rows_count);
+    }
+
+    /// How long the rule pauses: as it was asked for. Who asks to be asked again at once, or names a
+    /// moment that is past by our clock, gets our own pauses.
+    fn throttled(&mut self, asked: Duration, common: &mut Common) -> Duration {
+        if asked >= BACKOFF_FIRST {
+            return asked;
+        }
+        self.failures = self.failures.saturating_add(1);
+        asked.max(backoff(self.failures, common.random.f64()))
+    }
+
+    fn back_off(&mut self, asked: Option<Duration>, now: Mono, common: &mut Common) {
+        self.failures = self.failures.saturating_add(1);
+        if is_planted(Bug::NoBackoff) {
+            return;
+        }
+        let pause = backoff(self.failures, common.random.f64());
         match asked {
-            Some(asked) if asked > pause => Next::Pause(spread(asked, fastrand::f64())),
-            _ => Next::Retry(pause),
+            Some(asked) if asked > pause => {
+                self.pause(spread(asked, common.random.f64()), now);
+            }
+            _ => self.retry(pause, asked.unwrap_or_default(), now, common),
         }
     }
 
-    fn hold(&self, rule: RuleIndex, reason: HoldReason, verdict: &Verdict, now: Mono) {
-        self.rules.hold(rule, reason, now, fastrand::f64());
-        self.alarm(now, rule, verdict, reason.advice());
+    fn pause(&mut self, pause: Duration, now: Mono) {
+        self.phase = Phase::Pause(now.plus(pause));
+    }
+
+    /// `least` is the part of the pause that was asked for.
+    fn retry(&mut self, pause: Duration, least: Duration, now: Mono, common: &mut Common) {
+        let recoveries = common.state.recoveries();
+        self.phase = Phase::Retry(now.plus(pause), recoveries, now.plus(least));
+        if common.is_stopping {
+            self.hurry(now, common);
+        }
+    }
+
+    /// The destination is another: what its rules were is forgotten.
+    pub(super) fn redirect(&mut self) {
+        self.parts.forget_refusals();
+        if !matches!(self.phase, Phase::Sent(..) | Phase::Asked) {
+            self.phase = Phase::Ready;
+        }
+    }
+
+    /// The program is stopping: what waits for another try does so no longer than a moment.
+    pub(super) fn hurry(&mut self, now: Mono, common: &mut Common) {
+        if let Phase::Retry(at, _, least) = &mut self.phase {
+            let soon = now.plus(BACKOFF_STOPPING.mul_f64(common.random.f64()));
+            *at = soon.max(*least).min(*at);
+        }
     }
 
     /// Halves a part that was answered twice in a row as if it were too long. Never gives a row
     /// up: the network or the configuration may be at fault.
-    fn halve_if_too_large(&self, delivery: &mut Delivery, verdict: &Verdict, was_cut: bool) {
-        let rows_count = delivery
+    fn halve_if_too_large(
+        &mut self,
+        verdict: &Verdict,
+        was_cut: bool,
+        common: &mut Common,
+        now: Mono,
+    ) {
+        let rows_count = self
             .parts
             .current()
             .map_or(0, |part| part.payload.rows_count());
         if verdict.may_be_too_large && was_cut && rows_count > 1 {
-            self.halve(delivery, Some(verdict));
+            self.halve(Some(verdict), common, now);
         } else {
-            delivery.was_cut = verdict.may_be_too_large;
+            self.was_cut = verdict.may_be_too_large;
         }
     }
 
     /// Halves the part that is too long, or gives its only row up.
-    fn halve(&self, delivery: &mut Delivery, verdict: Option<&Verdict>) {
-        match delivery.parts.too_large() {
-            Some(TooLarge::Halved) => self.counters.add(Counter::BodiesHalved, 1),
+    fn halve(&mut self, verdict: Option<&Verdict>, common: &mut Common, now: Mono) {
+        if is_planted(Bug::TooLargeIsDropped) && verdict.is_some() {
+            if let Some(part) = self.parts.accepted() {
+                self.rows_left -= part.payload.rows_count();
+            }
+            return;
+        }
+        match self.parts.too_large() {
+            Some(TooLarge::Halved) => common.tally.add(Counter::BodiesHalved, 1),
             Some(TooLarge::Lost(part)) => {
-                delivery
-                    .unsettled
-                    .settle(Counter::RowsLostTooLarge, part.payload.rows_count());
-                self.lost(&part, verdict, "a row is too long for the service");
+                let what = "a row is too long for the service";
+                self.give_up(part, verdict, Reason::TooLarge, what, common, now);
             }
             None => {}
         }
     }
 
     /// Halves the part that was refused, or puts its only row aside, or gives it up.
-    fn refused(
-        &self,
-        delivery: &mut Delivery,
-        rule: RuleIndex,
-        verdict: &Verdict,
-        now: Mono,
-    ) -> Next {
-        let (rows_accepted, is_suspect) = self.rules.refused(rule, now, fastrand::f64());
+    fn refused(&mut self, rule: RuleIndex, verdict: &Verdict, now: Mono, common: &mut Common) {
+        let chance = common.random.f64();
+        let (rows_accepted, is_suspect) = common.rules.refused(rule, now, chance);
         if is_suspect {
-            self.alarm(now, rule, verdict, HoldReason::Suspected.advice());
+            common.alarm(now, rule, verdict, HoldReason::Suspected.advice());
         }
-        delivery.isolation_requests = delivery.isolation_requests.saturating_add(1);
-        match delivery.parts.refused(Mark {
+        if is_planted(Bug::RefusedBodyDropped) {
+            let rows_count = self.rows_left;
+            while self.parts.accepted().is_some() {}
+            return self.settle(Counter::RowsLostRejected, rows_count, common);
+        }
+        self.isolation_requests = self.isolation_requests.saturating_add(1);
+        let mark = Mark {
             rule,
             rows_accepted,
-        }) {
-            Some(Refused::Halved) => self.counters.add(Counter::BodiesHalved, 1),
+        };
+        match self.parts.refused(mark) {
+            Some(Refused::Halved) => common.tally.add(Counter::BodiesHalved, 1),
             Some(Refused::Condemned(part)) => {
-                delivery
-                    .unsettled
-                    .settle(Counter::RowsLostRejected, part.payload.rows_count());
-                self.lost(
-                    &part,
-                    Some(verdict),
-                    "a row was refused alone, others were accepted",
-                );
+                let what = "a row was refused alone, others were accepted";
+                self.give_up(part, Some(verdict), Reason::Rejected, what, common, now);
             }
             Some(Refused::SetAside) | None => {}
         }
-        if delivery
+        if self
             .parts
-            .is_unproven(|rule| self.rules.rows_accepted(rule))
+            .is_unproven(|rule| common.rules.rows_accepted(rule))
         {
             // nothing to learn from a hasty try
-            delivery.unproven = delivery.unproven.saturating_add(1);
-            self.trouble(
-                now,
-                rule,
-                verdict,
-                "a row is refused, and nothing else was accepted since",
-            );
-            return Next::Retry(backoff(delivery.unproven, fastrand::f64()));
+            self.unproven = self.unproven.saturating_add(1);
+            let what = "a row is refused, and nothing else was accepted since";
+            common.trouble(now, rule, verdict, what);
+            let pause = backoff(self.unproven, common.random.f64());
+            return self.retry(pause, Duration::ZERO, now, common);
         }
-        match delivery.isolation_requests {
-            ..ISOLATION_REQUESTS_FAST => Next::Go,
-            _ => Next::Pause(spread(ISOLATION_PAUSE, fastrand::f64())),
+        if self.isolation_requests > ISOLATION_REQUESTS_FAST {
+            self.pause(spread(ISOLATION_PAUSE, common.random.f64()), now);
         }
     }
 
-    async fn wait(&self, next: Next) {
-        match next {
-            Next::Go => {}
-            Next::Pause(pause) => tokio::time::sleep(pause).await,
-            Next::Retry(pause) => {
-                let recovered = self.state.recovered();
-                let mut stop = self.stop.clone();
-                tokio::select! {
-                    () = recovered => {}
-                    () = tokio::time::sleep(pause) => {}
-                    () = async {
-                        draining(&mut stop).await;
-                        tokio::time::sleep(BACKOFF_STOPPING.mul_f64(fastrand::f64())).await;
-                    } => {}
-                }
-            }
-        }
-    }
-
-    fn trouble(&self, now: Mono, rule: RuleIndex, verdict: &Verdict, what: &str) {
-        if let Some(withheld) = self.state.trouble.allow(now) {
-            let seconds = self.state.failing_for(now).as_secs();
-            tracing::warn!(rule = rule.index(), verdict = %verdict.text, seconds, withheld, "{what}; trying again");
-        }
-    }
-
-    fn alarm(&self, now: Mono, rule: RuleIndex, verdict: &Verdict, advice: &str) {
-        if let Some(withheld) = self.state.alarm.allow(now) {
-            tracing::error!(
-                rule = rule.index(), verdict = %verdict.text, withheld,
-                "data is held and tried again: {advice}"
-            );
-        }
-    }
-
-    /// No content of the row above `debug`.
-    fn lost(&self, part: &Part, verdict: Option<&Verdict>, what: &str) {
-        let text = verdict
-            .map(|verdict| verdict.text.to_string())
-            .unwrap_or_default();
-        if let Some(withheld) = self.state.loss.allow(self.clock.mono()) {
-            tracing::error!(
-                request = %part.payload.id, bytes = part.payload.raw_bytes(), verdict = text,
-                withheld, "{what}: it is lost"
-            );
-        }
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            let raw = part.payload.raw().unwrap_or_default();
-            // four bytes a character at most
-            let start = raw.get(..4 * LOG_TEXT_CHARS_MAX).unwrap_or(&raw);
-            let row: String = start.utf8_chunks().map(|chunk| chunk.valid()).collect();
-            tracing::debug!(request = %part.payload.id, row = safe_text(&row), "lost row");
+    /// Takes leave of one row: it goes to quarantine, or is lost where there is none.
+    fn give_up(
+        &mut self,
+        part: Part,
+        verdict: Option<&Verdict>,
+        reason: Reason,
+        what: &str,
+        common: &mut Common,
+        now: Mono,
+    ) {
+        let rows_count = part.payload.rows_count();
+        common.given_up(&part, verdict, what, now);
+        if common.has_quarantine {
+            self.rows_left = self.rows_left.saturating_sub(rows_count);
+            self.given_up.push(GivenUp {
+                payload: part.payload,
+                reason,
+            });
+        } else {
+            self.settle(lost_counter(reason), rows_count, common);
         }
     }
 }

@@ -23,6 +23,7 @@
 
 use super::rules::{Asker, RuleIndex};
 use crate::compress::Payload;
+use crate::planted::{Bug, is_planted};
 use std::collections::VecDeque;
 
 /// One piece of a payload.
@@ -117,6 +118,14 @@ impl Parts {
             .is_some_and(|mark| rows_accepted(mark.rule) == mark.rows_accepted)
     }
 
+    /// What was refused counts as never refused: the rules are others.
+    pub fn forget_refusals(&mut self) {
+        for part in self.todo.iter_mut().chain(&mut self.aside) {
+            part.mark = None;
+            part.was_alone = false;
+        }
+    }
+
     /// The part was accepted.
     pub fn accepted(&mut self) -> Option<Part> {
         self.todo.pop()
@@ -133,7 +142,8 @@ impl Parts {
             self.todo.extend(halves);
             return Some(Refused::Halved);
         }
-        if mark.rule == refusal.rule && refusal.rows_accepted > mark.rows_accepted {
+        let is_proved = mark.rule == refusal.rule && refusal.rows_accepted > mark.rows_accepted;
+        if is_proved && !is_planted(Bug::PoisonForever) {
             return Some(Refused::Condemned(part));
         }
         part.was_alone = true;

@@ -1,13 +1,17 @@
 //! One request: a payload to a rule, and what came back.
 
 use super::rules::RuleIndex;
+use crate::auth::Permit;
 use crate::client::{Answer, cause_of};
-use crate::compress::Payload;
+use crate::compress::PayloadId;
 use crate::config::Sentinel;
 use crate::limits::BODY_PIECE_BYTES;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::StatusCode;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +23,19 @@ use std::time::Duration;
 const API_VERSION: &str = "2023-01-01";
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 
+/// One request, ready to go.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// To which rule.
+    pub rule: RuleIndex,
+    /// Its name, the same at each try.
+    pub id: PayloadId,
+    /// The gzipped array.
+    pub body: Bytes,
+    /// Leave to send it.
+    pub permit: Permit,
+}
+
 /// How one request ended.
 #[derive(Debug)]
 pub enum Reply {
@@ -26,6 +43,24 @@ pub enum Reply {
     Answer(Answer),
     /// Without one.
     Silence(Silence),
+}
+
+impl Reply {
+    /// The token was not accepted.
+    #[must_use]
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Reply::Answer(answer) if answer.status == StatusCode::UNAUTHORIZED)
+    }
+
+    /// An answer that accepts.
+    #[must_use]
+    pub fn success() -> Self {
+        Reply::Answer(Answer {
+            status: StatusCode::NO_CONTENT,
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+        })
+    }
 }
 
 /// A request that ended without an answer.
@@ -77,12 +112,7 @@ impl Requester {
     }
 
     /// One try. Cancelling it (dropping the future) closes the connection.
-    pub async fn send(
-        &self,
-        rule: RuleIndex,
-        payload: &Payload,
-        authorization: HeaderValue,
-    ) -> Reply {
+    pub async fn send(&self, request: &Request) -> Reply {
         let is_sent_whole = Arc::new(AtomicBool::new(false));
         let silence = |reason, cause| {
             Reply::Silence(Silence {
@@ -91,18 +121,22 @@ impl Requester {
                 cause,
             })
         };
-        let request = self
+        let try_once = self
             .client
-            .post(self.urls.get(rule.index()).map_or("", String::as_str))
-            .header(AUTHORIZATION, authorization)
+            .post(
+                self.urls
+                    .get(request.rule.index())
+                    .map_or("", String::as_str),
+            )
+            .header(AUTHORIZATION, request.permit.header.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(CONTENT_ENCODING, HeaderValue::from_static("gzip"))
-            .header(CLIENT_REQUEST_ID, payload.id.to_string())
+            .header(CLIENT_REQUEST_ID, request.id.to_string())
             .body(reqwest::Body::wrap(Pieces {
-                rest: payload.body.clone(),
+                rest: request.body.clone(),
                 is_sent_whole: Arc::clone(&is_sent_whole),
             }));
-        match tokio::time::timeout(self.time_max, request.send()).await {
+        match tokio::time::timeout(self.time_max, try_once.send()).await {
             // from here on the status decides, whatever becomes of the answer's body
             Ok(Ok(response)) => Reply::Answer(Answer::read(response).await),
             Ok(Err(error)) if error.is_connect() => {

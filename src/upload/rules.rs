@@ -19,6 +19,8 @@
 
 use crate::clock::Mono;
 use crate::limits::{HOLD_FIRST, HOLD_MOST, REFUSALS_UNPROVEN_MAX};
+use crate::planted::{Bug, is_planted};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -103,6 +105,8 @@ pub enum Turn {
 pub struct Rules {
     rules: Mutex<List>,
     changed: Notify,
+    /// How often a rule became usable that was not.
+    changes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -145,6 +149,7 @@ impl Rules {
                 turns: 0,
             }),
             changed: Notify::new(),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -154,15 +159,26 @@ impl Rules {
         let mut list = self.list();
         match list.choose(asker, now) {
             Some(index) => {
-                list.turns += 1;
-                let turns = list.turns;
+                // What was refused has no choice of its rule, and so takes nobody's turn: else its
+                // tries would keep the others away, which alone can prove that the rule works.
+                let turns = (asker == Asker::Fresh).then(|| {
+                    list.turns += 1;
+                    list.turns
+                });
                 if let Some(rule) = list.rules.get_mut(index) {
-                    rule.take_turn(turns, now);
+                    rule.used_at = turns.unwrap_or(rule.used_at);
+                    rule.take_turn(now);
                 }
                 Turn::Use(RuleIndex(index))
             }
             None => Turn::Wait(list.next_change(now)),
         }
+    }
+
+    /// How often a rule became usable that was not.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Resolves when a rule became usable that was not. What happens after this call and before
@@ -184,6 +200,7 @@ impl Rules {
         // a pause that the service asked for stands, whatever was under way when it did
         if matches!(rule.standing, Standing::Held(..)) {
             rule.standing = Standing::Open;
+            self.changes.fetch_add(1, Ordering::Release);
             self.changed.notify_waiters();
         }
     }
@@ -295,10 +312,10 @@ impl Rule {
 
     fn is_probe_due(&self, now: Mono) -> bool {
         matches!(self.standing, Standing::Held(_, until) if now >= until)
+            && !is_planted(Bug::HeldForEver)
     }
 
-    fn take_turn(&mut self, turns: u64, now: Mono) {
-        self.used_at = turns;
+    fn take_turn(&mut self, now: Mono) {
         match self.standing {
             Standing::Held(reason, _) => {
                 self.is_probed = true;
@@ -315,12 +332,19 @@ impl Rule {
             // one of several requests that were under way: no news
             return;
         }
+        // a pause that the service has asked for is kept
+        let least = match self.standing {
+            Standing::Paused(until) if now < until && reason == HoldReason::Suspected => return,
+            Standing::Paused(until) => until,
+            Standing::Open | Standing::Held(..) => now,
+        };
         self.is_probed = false;
         let pause = HOLD_FIRST
             .saturating_mul(1 << self.holds.min(16))
             .min(HOLD_MOST);
         self.holds = self.holds.saturating_add(1);
-        self.standing = Standing::Held(reason, now.plus(crate::retry::spread(pause, chance)));
+        let until = now.plus(crate::retry::spread(pause, chance));
+        self.standing = Standing::Held(reason, until.max(least));
     }
 }
 
@@ -364,6 +388,30 @@ mod tests {
         assert_eq!(turn(&rules, 3), Turn::Wait(at(20)));
         assert_eq!(turn(&rules, 20), Turn::Use(B));
         assert_eq!(turn(&rules, 30), Turn::Use(A));
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_kept_whatever_is_answered_meanwhile() {
+        for reason in [HoldReason::Forbidden, HoldReason::Suspected] {
+            let rules = Rules::new(1);
+            rules.pause(A, at(20));
+            // of requests that were under way
+            rules.hold(A, reason, at(1), 0.0);
+            assert_eq!(turn(&rules, 10), Turn::Wait(at(20)));
+            assert_eq!(turn(&rules, 20), Turn::Use(A));
+        }
+    }
+
+    #[test]
+    fn what_was_refused_takes_nobodys_turn() {
+        let rules = Rules::new(2);
+        assert_eq!(turn(&rules, 0), Turn::Use(A));
+        for second in 1..10 {
+            let again = rules.turn(Asker::Refused(B), at(second));
+            assert_eq!(again, Turn::Use(B));
+        }
+        // it is still the one that new payloads have used least
+        assert_eq!(turn(&rules, 10), Turn::Use(B));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use crate::clock::Mono;
 use crate::limits::{ALARM_PAUSE, LOG_PAUSE, OUTAGE_TIME};
 use crate::log::Limited;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -16,6 +17,8 @@ use tokio::sync::Notify;
 pub struct State {
     inner: Mutex<Report>,
     recovered: Notify,
+    /// Outages that have ended.
+    recoveries: AtomicU64,
     /// Requests that failed and are tried again.
     pub(super) trouble: Limited,
     /// Faults that stand until somebody acts.
@@ -41,6 +44,7 @@ impl Default for State {
         State {
             inner: Mutex::default(),
             recovered: Notify::new(),
+            recoveries: AtomicU64::new(0),
             trouble: Limited::new(LOG_PAUSE),
             alarm: Limited::new(ALARM_PAUSE),
             loss: Limited::new(LOG_PAUSE),
@@ -64,6 +68,7 @@ impl State {
         };
         if let Some(time) = outage.filter(|time| *time >= OUTAGE_TIME) {
             tracing::info!(seconds = time.as_secs(), "the service accepts again");
+            self.recoveries.fetch_add(1, Ordering::Release);
             self.recovered.notify_waiters();
         }
     }
@@ -83,6 +88,12 @@ impl State {
         self.inner()
             .failing_since
             .map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// How many outages have ended. When this grows, whoever waits for another try goes on.
+    #[must_use]
+    pub fn recoveries(&self) -> u64 {
+        self.recoveries.load(Ordering::Acquire)
     }
 
     /// Resolves when an outage ends. What happens after this call is not missed.

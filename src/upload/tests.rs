@@ -7,7 +7,8 @@ use crate::config::{
     self, ClientSecret, EndpointUrl, FramingChoice, Identity, RuleId, Semicolon, StreamName,
     TimeGenerated, Unparsed,
 };
-use crate::metrics::Snapshot;
+use crate::heart::Heart;
+use crate::metrics::{Counter, Snapshot, Stopwatch};
 use crate::page::RowPage;
 use service::{Say, Seen, Service};
 use std::time::Duration;
@@ -20,6 +21,7 @@ const NOT_NOW: &[(&str, &str)] = &[("Retry-After", "1")];
 /// Uploaders on the test's own runtime, and the shard's side by hand.
 struct Bench {
     shared: Shared,
+    _destination: watch::Sender<Arc<Destination>>,
     stop: watch::Sender<Stop>,
     shard: Counters,
     uploaders: Vec<Running>,
@@ -74,6 +76,15 @@ fn config_for(
             requests_in_flight: 4,
             request_time_max: Duration::from_secs(20),
         },
+        spool: config::Spool {
+            directory: folder.join("spool"),
+            durability: config::Durability::Memory,
+            bytes_max: 0,
+            free_bytes_min: None,
+            when_full: config::WhenFull::Backpressure,
+            drain_share: 50,
+            quarantine_bytes_max: 0,
+        },
         runtime: config::Runtime {
             ingest_cores: 1,
             upload_cores: 1,
@@ -101,17 +112,31 @@ impl Bench {
         for _ in 0..3 {
             ring.close_shard();
         }
-        let shared = Shared::new(config, ring, Clock::start(), stopped).unwrap();
+        let clock = Clock::start();
+        let destination = Arc::new(Destination::new(config, clock).unwrap());
+        let (destination, destinations) = watch::channel(destination);
+        let shared = Shared {
+            ring,
+            clock,
+            state: Arc::default(),
+            destination: destinations,
+            stop: stopped,
+        };
         let start = |_| {
             let counters = Arc::new(Counters::default());
             let latency = Arc::new(Latency::new().unwrap());
-            let uploader =
-                Uploader::new(&shared, Arc::clone(&counters), Arc::clone(&latency)).unwrap();
-            (counters, latency, Some(tokio::spawn(run(uploader))))
+            let own = Own {
+                counters: Arc::clone(&counters),
+                latency: Arc::clone(&latency),
+                heart: Heart::new("upload"),
+            };
+            let runner = Runner::new(&shared, own, None).unwrap();
+            (counters, latency, Some(tokio::spawn(run(runner))))
         };
         Bench {
             uploaders: (0..uploaders).map(start).collect(),
             shared,
+            _destination: destination,
             stop,
             shard: Counters::default(),
             rows_sent: 0,
@@ -247,7 +272,9 @@ async fn rows_are_delivered_once_and_in_bodies_of_the_configured_size() {
     let ids: std::collections::BTreeSet<_> = seen.iter().map(|seen| seen.id.clone()).collect();
     assert_eq!(ids.len(), seen.len());
     let latencies = [&*bench.uploaders[0].1];
-    for stopwatch in Stopwatch::ALL {
+    // nothing has been on disk
+    let stopwatches = Stopwatch::ALL.into_iter();
+    for stopwatch in stopwatches.filter(|stopwatch| *stopwatch != Stopwatch::Spool) {
         assert_eq!(
             Latency::merged(latencies, stopwatch).unwrap().len(),
             20_000,
@@ -339,7 +366,8 @@ async fn tls_trusts_the_configured_authority_and_no_other() {
     bench
         .until("refused", |s| s.value(Counter::TokensFailed) > 0)
         .await;
-    let crate::auth::Standing::Failing(refusal) = bench.shared.auth.standing() else {
+    let crate::auth::Standing::Failing(refusal) = bench.shared.destination.borrow().auth.standing()
+    else {
         panic!()
     };
     let refusal = refusal.to_string();
@@ -380,7 +408,7 @@ async fn a_throttled_rule_pauses_for_as_long_as_it_asks_while_the_other_goes_on(
     }
     assert!(service.seen().iter().skip(1).all(|seen| seen.rule == 2));
     assert!(matches!(
-        bench.shared.rules.standings()[..],
+        bench.shared.destination.borrow().rules.standings()[..],
         [rules::Standing::Paused(_), rules::Standing::Open]
     ));
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -682,7 +710,7 @@ async fn a_rule_that_refuses_everything_for_an_unknown_reason_costs_no_row() {
             .until("sealed", |s| s.value(Counter::BodiesSealed) > bodies)
             .await;
     }
-    let standing = bench.shared.rules.clone();
+    let standing = bench.shared.destination.borrow().rules.clone();
     let suspected = |_: &Snapshot| {
         matches!(
             standing.standings()[..],
@@ -780,7 +808,7 @@ async fn at_the_deadline_what_is_left_everywhere_is_counted_as_unsent() {
         .await;
     let snapshot = bench.snapshot();
     assert!(
-        crate::metrics::Stage::ALL[1..]
+        crate::metrics::Stage::ALL[1..=3]
             .iter()
             .all(|stage| snapshot.held_in(*stage) > 0)
     );
@@ -839,9 +867,13 @@ async fn an_uploader_runs_on_a_thread_of_its_own() {
     let service = Service::start(None, |_| Say::Store).await;
     let mut bench = Bench::start(&service, 0, |_| ());
     let (counters, latency) = (Arc::default(), Arc::new(Latency::new().unwrap()));
-    let uploader =
-        Uploader::new(&bench.shared, Arc::clone(&counters), Arc::clone(&latency)).unwrap();
-    let thread = std::thread::spawn(move || run_thread(uploader));
+    let own = Own {
+        counters: Arc::clone(&counters),
+        latency: Arc::clone(&latency),
+        heart: Heart::new("upload"),
+    };
+    let runner = Runner::new(&bench.shared, own, None).unwrap();
+    let thread = std::thread::spawn(move || run_thread(runner));
     bench.uploaders.push((counters, latency, None));
     bench.send(100).await;
     let deadline = bench.shared.clock.mono().plus(PATIENCE);

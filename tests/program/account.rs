@@ -40,10 +40,11 @@ impl Account {
         samples.map(|(_, value)| *value as u64).sum()
     }
 
-    /// Received = uploaded + held + lost with a reason, frame by frame and byte by byte.
+    /// Received and recovered = uploaded + held + in quarantine + lost with a reason.
     pub(crate) fn assert_closed(&self) {
-        let received = self.count("frames_received_total");
-        let settled = self.count("rows_uploaded_total") + self.lost();
+        let received = self.count("frames_received_total") + self.count("rows_recovered_total");
+        let settled =
+            self.count("rows_uploaded_total") + self.sum("rows_quarantined_total") + self.lost();
         let held = self.sum("rows_held");
         assert_eq!(received, settled + held, "{self:?}");
         assert_eq!(self.number("accounting_imbalance"), 0.0, "{self:?}");

@@ -50,10 +50,13 @@ fn two_million_messages_arrive_exactly_once_and_all_counts_agree() {
         "rows_taken_total",
         "rows_sealed_total",
         "rows_uploaded_total",
-        "latency_seconds_count{stage=\"overall\"}",
     ] {
         assert_eq!(account.count(name), count, "{name}");
     }
+    // of each row either the time from receipt, or the time on disk
+    let timed = |stage| account.count(&format!("latency_seconds_count{{stage=\"{stage}\"}}"));
+    assert_eq!(timed("overall") + timed("spool"), count);
+    assert_eq!(timed("spool"), account.count("rows_unparked_total"));
     assert_eq!(account.lost(), 0);
     assert_eq!(account.count("connections_accepted_total"), 8);
     assert_eq!(

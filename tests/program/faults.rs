@@ -309,27 +309,48 @@ fn rows_wait_for_a_login_endpoint_that_fails_or_refuses_the_secret() {
 }
 
 #[test]
-fn a_row_that_the_service_refuses_is_lost_alone_and_named() {
+fn a_row_that_the_service_refuses_is_kept_alone_and_named() {
+    refused_row(
+        SMALL_BODIES,
+        Counter::RowsQuarantinedRejected,
+        "quarantined, rejected_by_service: 1\n",
+    );
+}
+
+#[test]
+fn a_row_that_the_service_refuses_is_lost_alone_and_named_without_a_spool() {
+    let keys = Keys {
+        more: "[spool]\ndurability = \"memory\"\n[batch]\nraw_bytes_max = \"128 KiB\"\nlinger = \"50 ms\"",
+        ..SMALL_BODIES
+    };
+    refused_row(
+        keys,
+        Counter::RowsLostRejected,
+        "lost, rejected_by_service: 1\n",
+    );
+}
+
+fn refused_row(keys: Keys, counter: Counter, line: &str) {
     let _machine = beside_others();
     let (seed, refused) = (10, COUNT / 3);
     let mut id = Vec::new();
     append_id(&mut id, seed, refused);
-    let mut rig = rig(Faults {
-        refuse_text: Some(format!("{}\"", String::from_utf8(id).unwrap())),
-        ..Faults::default()
-    });
+    let options = Options {
+        faults: Faults {
+            refuse_text: Some(format!("{}\"", String::from_utf8(id).unwrap())),
+            ..Faults::default()
+        },
+        ..Options::default()
+    };
+    let mut rig = Rig::with(options, keys);
     let sent = rig.send(&rig.options(seed, COUNT));
     rig.settled(COUNT);
     let report = rig.stop();
     rig.emulator
         .ids(seed)
         .assert_are(sent.ids().filter(|id| *id != refused));
-    assert_eq!(
-        report.snapshot.value(Counter::RowsLostRejected),
-        1,
-        "{report}"
-    );
+    assert_eq!(report.snapshot.value(counter), 1, "{report}");
     assert_eq!(report.snapshot.value(Counter::RowsUploaded), COUNT - 1);
     let text = report.to_string();
-    assert!(text.contains("lost, rejected_by_service: 1\n"), "{text}");
+    assert!(text.contains(line), "{text}");
 }

@@ -13,6 +13,7 @@
 )]
 
 mod account;
+mod backlog;
 mod commands;
 mod connections;
 #[path = "../support/corpus.rs"]
@@ -22,6 +23,8 @@ mod faults;
 mod http;
 mod logging;
 mod mistakes;
+#[path = "../support/noise.rs"]
+mod noise;
 mod outage;
 mod process;
 mod receiving;
@@ -29,6 +32,7 @@ mod reload;
 mod rig;
 #[path = "../support/skip.rs"]
 mod skip;
+mod spool;
 mod stopping;
 mod streams;
 mod supervise;

@@ -283,7 +283,15 @@ fn a_port_that_is_taken_is_named_with_its_key() {
     let first = ForwarderProcess::start(&emulator, Keys::default());
     let folder = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(&first.config).unwrap();
+    let message = ended(
+        folder.path(),
+        &["run", "--config", first.config.to_str().unwrap()],
+    )
+    .stderr;
+    assert!(message.contains("another cefline uses it"), "{message}");
     let run = |text: &str| {
+        // with a spool of its own
+        let text = text.replace("/spool\"", "/spool-2\"");
         fs::write(folder.path().join("second.toml"), text).unwrap();
         let ended = ended(folder.path(), &["run", "--config", "second.toml"]);
         assert_eq!(ended.code, Some(2), "{ended:?}");

@@ -25,7 +25,7 @@ const STILL: Duration = Duration::from_secs(1);
 const KEYS: Keys = Keys {
     listen: "connections_max = 100\npartial_bytes_max = \"8 MiB\"",
     sentinel: "",
-    more: "[runtime]\npages_bytes_max = \"16 MiB\"",
+    more: "[spool]\ndurability = \"memory\"\n[runtime]\npages_bytes_max = \"16 MiB\"",
 };
 
 #[test]
@@ -50,7 +50,7 @@ fn what_senders_have_left_behind_in_an_outage_arrives_after_it() {
     };
     let keys = Keys {
         sentinel: "requests_in_flight = 1",
-        more: "[runtime]\npages_bytes_max = \"4 MiB\"",
+        more: "[spool]\ndurability = \"memory\"\n[runtime]\npages_bytes_max = \"4 MiB\"",
         ..Keys::default()
     };
     let rig = Rig::with(options, keys);

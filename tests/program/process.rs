@@ -195,7 +195,7 @@ pub(crate) struct EmulatorProcess {
     _folder: TempDir,
     control: SocketAddr,
     /// The lines of configuration that it has printed.
-    sentinel: String,
+    pub(crate) sentinel: String,
 }
 
 impl EmulatorProcess {
@@ -265,20 +265,37 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The whole text; `destination` begins with `[sentinel]`.
-    pub(crate) fn config(&self, tcp: &str, metrics: &str, destination: &str) -> String {
+    /// The whole text; `destination` begins with `[sentinel]`. The spool is in `folder`, unless the
+    /// further sections say something of it.
+    pub(crate) fn config(
+        &self,
+        tcp: &str,
+        metrics: &str,
+        destination: &str,
+        folder: &Path,
+    ) -> String {
         let Keys {
             listen,
             sentinel,
             more,
         } = self;
         let (_, destination) = destination.split_once("[sentinel]\n").unwrap();
+        let spool = match more.contains("[spool]") {
+            true => more.replace("[spool]", &spool_in(folder)),
+            false => format!("{}\n{more}", spool_in(folder)),
+        };
         format!(
             "[listen]\ntcp = [\"{tcp}\"]\n{listen}\n\
-             [metrics]\nlisten = \"{metrics}\"\n{more}\n\
+             [metrics]\nlisten = \"{metrics}\"\n{spool}\n\
              [sentinel]\n{sentinel}\n{destination}\n"
         )
     }
+}
+
+/// The head of the section, with its folder.
+fn spool_in(folder: &Path) -> String {
+    let directory = folder.join("spool");
+    format!("[spool]\ndirectory = \"{}\"", directory.display())
 }
 
 /// `cefline run`, on free ports.
@@ -319,7 +336,12 @@ impl ForwarderProcess {
         let folder = tempfile::tempdir().unwrap();
         let (tcp, metrics) = (free_port(), free_port());
         let config = folder.path().join("cefline.toml");
-        let text = keys.config(&tcp.to_string(), &metrics.to_string(), destination);
+        let text = keys.config(
+            &tcp.to_string(),
+            &metrics.to_string(),
+            destination,
+            folder.path(),
+        );
         fs::write(&config, text).unwrap();
         let arguments = ["run", "--config", config.to_str().unwrap()];
         let mut process = start(&arguments, folder.path());

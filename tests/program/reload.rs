@@ -11,6 +11,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -198,9 +200,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "metrics.listen = \"off\": it is \"127.0.0.1:",
     ),
     (
-        "requests_in_flight = 4",
-        "requests_in_flight = 5",
-        "sentinel.requests_in_flight = 5: it is 4 in the running program; needs a restart",
+        "[spool]\n",
+        "[spool]\nwhen_full = \"drop_oldest\"\n",
+        "spool.when_full = \"drop_oldest\": it is \"backpressure\" in the running program; needs a \
+         restart",
     ),
 ];
 
@@ -309,4 +312,59 @@ fn a_storm_of_reloads_amid_traffic_does_no_harm() {
         forwarder.process.ended(Duration::from_secs(60)).code,
         Some(0)
     );
+}
+
+#[test]
+fn another_destination_takes_what_comes_and_what_waits_and_nothing_is_lost() {
+    const SEED: u64 = 0x4e18;
+    const ROWS: u64 = 20_000;
+    let _machine = beside_others();
+    let emulators = [(); 3].map(|()| EmulatorProcess::start(&["--minute-bytes", "1000000000000"]));
+    let forwarder = ForwarderProcess::start(&emulators[0], KEYS);
+    let good = fs::read_to_string(&forwarder.config).unwrap();
+    let (before, _) = good.split_once("[sentinel]\n").unwrap();
+    let config_for = |emulator: &EmulatorProcess| {
+        let keys = format!("[sentinel]\n{}\n", KEYS.sentinel);
+        let (_, destination) = emulator.sentinel.split_once("[sentinel]\n").unwrap();
+        format!("{before}{keys}{destination}\n")
+    };
+    let control = Arc::<SendControl>::default();
+    let watched = Arc::clone(&control);
+    let options = SendOptions {
+        seed: SEED,
+        connections: NonZeroUsize::new(4).unwrap(),
+        ..SendOptions::new(forwarder.tcp)
+    };
+    let sender = thread::spawn(move || send(&options, Clock::start(), &watched).unwrap());
+    let stored = |emulator: &EmulatorProcess| {
+        until("rows arrive there", SOON, || {
+            (emulator.stat("rows_stored") >= ROWS).then_some(())
+        });
+    };
+    stored(&emulators[0]);
+    // from one that is well, and then from one that is away, with rows that wait for it on disk
+    assert_eq!(reload_as(&forwarder, &config_for(&emulators[1])), [1, 0]);
+    stored(&emulators[1]);
+    emulators[1].change_faults("{\"outage\":\"refuse\"}");
+    until("rows wait on disk", SOON, || {
+        let waiting = forwarder.account().count("rows_held{stage=\"spool\"}");
+        (waiting >= ROWS).then_some(())
+    });
+    assert_eq!(reload_as(&forwarder, &config_for(&emulators[2])), [2, 0]);
+    stored(&emulators[2]);
+    control.stop.store(true, Ordering::Relaxed);
+    let sent = sender.join().unwrap();
+    assert!(sent.is_clean(), "{sent:?}");
+    let account = forwarder.settled(SOON);
+    assert_eq!(account.count("frames_received_total"), sent.messages());
+    assert_eq!(account.lost(), 0);
+    emulators[1].change_faults("{\"outage\":\"none\"}");
+    let mut all = emulators[0].ids(SEED);
+    for emulator in &emulators[1..] {
+        all.add(emulator.ids(SEED));
+    }
+    all.assert_are(sent.ids());
+    let twice = account.count("rows_maybe_duplicated_total");
+    assert!(all.surplus() <= twice, "{} > {twice}", all.surplus());
+    assert!(!forwarder.readiness().body.contains("refused"));
 }

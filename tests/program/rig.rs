@@ -3,13 +3,14 @@
 use crate::process::{Keys, until};
 use crate::table::Table;
 use cefline::clock::Clock;
-use cefline::config::{self, Machine};
+use cefline::config::{self, Config, Machine};
 use cefline::emulator::{self, Emulator, Options};
 use cefline::metrics::{Counter, Snapshot};
 use cefline::run::{Forwarder, Report, View};
 use cefline::send::{SendControl, SendOptions, SendReport, send};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -33,8 +34,28 @@ impl Rig {
     }
 
     pub(crate) fn with(options: Options, keys: Keys) -> Rig {
+        Rig::changed(options, keys, |_| {})
+    }
+
+    /// The same with values that no configuration may have.
+    pub(crate) fn changed(options: Options, keys: Keys, change: impl FnOnce(&mut Config)) -> Rig {
+        Rig::built(options, keys, |_| {}, change)
+    }
+
+    /// The same with something in its folder before it starts.
+    pub(crate) fn prepared(options: Options, keys: Keys, prepare: impl FnOnce(&Path)) -> Rig {
+        Rig::built(options, keys, prepare, |_| {})
+    }
+
+    fn built(
+        options: Options,
+        keys: Keys,
+        prepare: impl FnOnce(&Path),
+        change: impl FnOnce(&mut Config),
+    ) -> Rig {
         let clock = Clock::start();
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
         let emulator = emulator::start(options, clock).unwrap();
         let path = |name: &str, content: &str| {
             let path = folder.path().join(name);
@@ -57,13 +78,14 @@ impl Rig {
         );
         let machine = Machine::read();
         // ports that stand for the free ones below, which a configuration cannot name
-        let text = keys.config("127.0.0.1:1", "127.0.0.1:2", &destination);
+        let text = keys.config("127.0.0.1:1", "127.0.0.1:2", &destination, folder.path());
         let mut config = config::parse(&text, &machine).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         config.listen.tcp = vec![any];
         config.metrics.listen = Some(any);
         // several rigs may run at once
         config.runtime.pin = false;
+        change(&mut config);
         let forwarder = Forwarder::start(config, &machine, clock).unwrap();
         Rig {
             emulator,

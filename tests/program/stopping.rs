@@ -78,7 +78,7 @@ fn a_stop_in_the_middle_of_traffic_uploads_what_has_arrived() {
 fn a_stop_during_an_outage_ends_in_time_and_says_what_is_unsent() {
     let _machine = beside_others();
     let keys = Keys {
-        more: "[runtime]\nstop_time_max = \"1 s\"",
+        more: "[spool]\ndurability = \"memory\"\n[runtime]\nstop_time_max = \"1 s\"",
         ..Keys::default()
     };
     let mut traffic = Traffic::start(keys);
@@ -109,7 +109,7 @@ fn a_stop_during_an_outage_ends_in_time_and_says_what_is_unsent() {
 fn a_second_signal_ends_it_at_once() {
     let _machine = beside_others();
     let keys = Keys {
-        more: "[runtime]\nstop_time_max = \"10 min\"",
+        more: "[spool]\ndurability = \"memory\"\n[runtime]\nstop_time_max = \"10 min\"",
         ..Keys::default()
     };
     let mut traffic = Traffic::start(keys);

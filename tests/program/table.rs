@@ -63,6 +63,13 @@ impl Ids {
         self.0.values().sum::<u64>() - self.distinct()
     }
 
+    /// Adds those of another table.
+    pub(crate) fn add(&mut self, other: Ids) {
+        for (id, count) in other.0 {
+            *self.0.entry(id).or_default() += count;
+        }
+    }
+
     pub(crate) fn has(&self, id: u64) -> bool {
         self.0.contains_key(&id)
     }
