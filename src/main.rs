@@ -26,6 +26,7 @@ enum Command {
     Parse(cli::parse::ParseArgs),
     Check(cli::check::CheckArgs),
     Config(cli::config::ConfigArgs),
+    Spool(cli::spool::SpoolArgs),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Parse(args) => cli::parse::run(&args),
         Command::Check(args) => cli::check::run(&args),
         Command::Config(args) => cli::config::run(&args),
+        Command::Spool(args) => cli::spool::run(&args),
     };
     ended.unwrap_or_else(|Failure { exit_code, message }| {
         eprintln!("cefline: {message}");
