@@ -1,0 +1,211 @@
+//! One run of the program: its parts, wired together, and what passes between them.
+
+use crate::disk::SharedDisk;
+use crate::plan::Plan;
+use cefline::clock::{Moment, Mono, Wall};
+use cefline::config::Durability;
+use cefline::map::Mapper;
+use cefline::metrics::{Counters, Latency, Snapshot, Tally};
+use cefline::page::RowPage;
+use cefline::ring::Ring;
+use cefline::spool::disk::Disk;
+use cefline::spool::{Command, Event, Keeper, Place, Settings, Space};
+use cefline::upload::{Rules, State, Uploader};
+use fastrand::Rng;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One uploader, its keeper, and what lies between them.
+pub(crate) struct Upload {
+    pub(crate) machine: Uploader,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) keeper: Option<Keeper<SharedDisk>>,
+    /// On their way to the keeper...
+    pub(crate) commands: VecDeque<Command>,
+    /// ...the last of them is there then.
+    pub(crate) commands_at: u64,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) events_at: u64,
+    /// The keeper is in the middle of something until then.
+    pub(crate) busy_until: u64,
+    /// When they are woken next.
+    pub(crate) wake_at: u64,
+    pub(crate) keeper_wake_at: u64,
+    pub(crate) is_finished: bool,
+    // ---- what is known of its bodies beside it
+    /// Rows of bodies that were asked to be written.
+    pub(crate) written: HashMap<u64, Rc<[u32]>>,
+    /// New bodies in memory by key: their length, and where they are on disk too.
+    pub(crate) in_memory: BTreeMap<u64, (usize, Option<Place>)>,
+    /// New bodies that were not sent yet.
+    pub(crate) fresh: HashSet<u64>,
+    /// Read back, and not sent yet, by name.
+    pub(crate) old: HashSet<[u8; 16]>,
+    /// Logs that it has written itself.
+    pub(crate) own_logs: HashSet<u128>,
+    /// Bodies of earlier runs that wait.
+    pub(crate) recovered_waiting: i64,
+    pub(crate) run: Run,
+}
+
+/// Bodies of one kind in a row, while one of the other kind waited all the time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Run {
+    pub(crate) is_old: bool,
+    pub(crate) bytes: usize,
+    pub(crate) bytes_most: usize,
+    pub(crate) bodies: u32,
+    pub(crate) since: u64,
+}
+
+pub(crate) struct Forwarder {
+    /// Counts the runs.
+    pub(crate) number: u32,
+    /// When it began.
+    pub(crate) epoch: u64,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) state: Arc<State>,
+    pub(crate) seen: (u64, u64),
+    pub(crate) shard: Arc<Counters>,
+    pub(crate) tally: Tally,
+    pub(crate) page: Option<RowPage>,
+    pub(crate) mapper: Option<Mapper>,
+    pub(crate) uploads: Vec<Upload>,
+    /// Rows of all bodies that this run has had in its hands or on its disk.
+    pub(crate) bodies: Vec<Rc<[u32]>>,
+    /// Requests under way.
+    pub(crate) flights: BTreeMap<u64, Rc<[u32]>>,
+    /// Rows of requests that this run knows to be accepted.
+    pub(crate) rows_answered: u64,
+    /// It is stopping; after that moment nothing is sent.
+    pub(crate) deadline: Option<u64>,
+    /// The disk has failed it at some time.
+    pub(crate) disk_failed: bool,
+    /// Not to be asked before then, by rule and by body.
+    pub(crate) rule_not_before: Vec<u64>,
+    pub(crate) body_not_before: HashMap<[u8; 16], u64>,
+    /// Tries of a body in the last second.
+    pub(crate) tries: HashMap<[u8; 16], (u64, u32)>,
+}
+
+impl Forwarder {
+    pub(crate) fn start(
+        plan: &Plan,
+        number: u32,
+        now: u64,
+        disk: &SharedDisk,
+        latency: &Arc<Latency>,
+        random: &mut Rng,
+    ) -> Forwarder {
+        let count = match number {
+            0 => plan.config.runtime.upload_cores,
+            _ => random.usize(1..3),
+        };
+        let ring = Arc::new(Ring::new(
+            plan.pages * (cefline::limits::PAGE_BYTES + cefline::limits::PAGE_BYTES_SLACK),
+            1,
+        ));
+        let rules = Arc::new(Rules::new(plan.rules));
+        let state = Arc::new(State::default());
+        let space = Arc::new(Space::new(plan.space_bytes, Some(0)));
+        let settings = Settings {
+            is_power: plan.config.spool.durability == Durability::Power,
+            segment_bytes: plan.segment_bytes,
+            quarantine_bytes_max: plan.quarantine_bytes / count as u64,
+            when_full: plan.when_full,
+        };
+        let has_spool = plan.config.spool.durability != Durability::Memory;
+        let folders = disk.clone().folders().unwrap_or_default();
+        let uploads = (0..count)
+            .map(|index| {
+                let folders: Vec<String> =
+                    folders.iter().skip(index).step_by(count).cloned().collect();
+                let keeper = has_spool.then(|| {
+                    let seed = random.u64(..);
+                    Keeper::new(
+                        disk.clone(),
+                        settings,
+                        space.clone(),
+                        &folders,
+                        seed,
+                        |_, _| {},
+                    )
+                });
+                Upload {
+                    machine: Uploader::new(
+                        &plan.config,
+                        ring.clone(),
+                        rules.clone(),
+                        state.clone(),
+                        latency.clone(),
+                        random.u64(..),
+                    ),
+                    counters: Arc::default(),
+                    keeper,
+                    commands: VecDeque::new(),
+                    commands_at: now,
+                    events: VecDeque::new(),
+                    events_at: now,
+                    busy_until: now,
+                    wake_at: u64::MAX,
+                    keeper_wake_at: u64::MAX,
+                    is_finished: false,
+                    written: HashMap::new(),
+                    in_memory: BTreeMap::new(),
+                    fresh: HashSet::new(),
+                    old: HashSet::new(),
+                    own_logs: HashSet::new(),
+                    recovered_waiting: 0,
+                    run: Run::default(),
+                }
+            })
+            .collect();
+        Forwarder {
+            number,
+            epoch: now,
+            ring,
+            rules,
+            state,
+            seen: (0, 0),
+            shard: Arc::default(),
+            tally: Tally::default(),
+            page: None,
+            mapper: plan
+                .is_mapped
+                .then(|| Mapper::new(&plan.config.map, plan.config.batch.raw_bytes_max - 2)),
+            uploads,
+            bodies: Vec::new(),
+            flights: BTreeMap::new(),
+            rows_answered: 0,
+            deadline: None,
+            disk_failed: false,
+            rule_not_before: vec![0; plan.rules],
+            body_not_before: HashMap::new(),
+            tries: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn moment(&self, now: u64, wall: i64) -> Moment {
+        Moment {
+            mono: Mono(now - self.epoch),
+            wall: Wall(wall),
+        }
+    }
+
+    /// On the simulated clock.
+    pub(crate) fn at(&self, mono: Mono) -> u64 {
+        self.epoch.saturating_add(mono.0)
+    }
+
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        self.tally.publish(&self.shard);
+        let uploads = self.uploads.iter().map(|upload| &*upload.counters);
+        Snapshot::of(uploads.chain([&*self.shard]))
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.uploads.iter().all(|upload| upload.is_finished)
+    }
+}
