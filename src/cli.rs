@@ -9,5 +9,6 @@ pub mod parse;
 pub mod query;
 pub mod run;
 pub mod send;
+pub mod spool;
 
 use crate::failure::Failure;
