@@ -100,10 +100,40 @@ const MISTAKES: &[Mistake] = &[
     ),
     mistake(
         END,
-        "[spool]\npath = \"/var\"\n",
+        "[output]\npath = \"/var\"\n",
         &[
-            ":14: spool: unknown key; sections are listen, map, batch, sentinel, runtime, metrics, log",
+            ":14: output: unknown key; sections are listen, map, batch, sentinel, spool, runtime, metrics, log",
         ],
+    ),
+    mistake(
+        END,
+        "[spool]\npath = \"/var\"\n",
+        &[":15: spool.path: unknown key; [spool] has the keys directory, durability, bytes_max"],
+    ),
+    mistake(
+        END,
+        "[spool]\ndirectory = \"spool\"\n",
+        &[":15: spool.directory = \"spool\": "],
+    ),
+    mistake(
+        END,
+        "[spool]\ndurability = \"disk\"\n",
+        &[":15: spool.durability = \"disk\": "],
+    ),
+    mistake(
+        END,
+        "[spool]\nbytes_max = \"511 MiB\"\n",
+        &[":15: spool.bytes_max = \"511 MiB\": "],
+    ),
+    mistake(
+        END,
+        "[spool]\nwhen_full = \"drop\"\n",
+        &[":15: spool.when_full = \"drop\": "],
+    ),
+    mistake(
+        END,
+        "[spool]\ndrain_share = 100\n",
+        &[":15: spool.drain_share = 100: "],
     ),
     mistake(
         TCP,
