@@ -180,9 +180,9 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "there is no such file",
     ),
     (
-        "linger = \"50 ms\"",
-        "linger = \"60 ms\"",
-        "batch.linger = \"60 ms\": it is \"50 ms\" in the running program; needs a restart",
+        "[batch]\n",
+        "[batch]\nraw_bytes_max = 900000\n",
+        "batch.raw_bytes_max = \"",
     ),
     (
         "tcp = [\"",

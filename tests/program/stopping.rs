@@ -55,7 +55,12 @@ fn sums(ended: &Ended) -> [u64; 4] {
 #[test]
 fn a_stop_in_the_middle_of_traffic_uploads_what_has_arrived() {
     let _machine = beside_others();
-    let mut traffic = Traffic::start(Keys::default());
+    // with a spool what waits on disk is for the next run, see `spool`
+    let keys = Keys {
+        more: "[spool]\ndurability = \"memory\"",
+        ..Keys::default()
+    };
+    let mut traffic = Traffic::start(keys);
     traffic.forwarder.process.signal("TERM");
     let ended = traffic.forwarder.process.ended(SOON);
     assert_eq!(ended.code, Some(0), "{ended:?}");
