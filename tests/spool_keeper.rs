@@ -7,12 +7,13 @@
 
 mod spool_shared;
 
-use cefline::clock::{Moment, Wall};
+use cefline::clock::{Clock, Moment, Wall};
 use cefline::spool::disk::Disk;
 use cefline::spool::keeper::{Health, Loss};
 use cefline::spool::log::RECORDS_AT;
 use cefline::spool::quarantine::{FOLDER, Reason};
 use cefline::spool::ram::RamDisk;
+use cefline::spool::thread::{self, Standing, Start};
 use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Space, WhenFull};
 use spool_shared::{
     ReadBack, at, body, id_of, is_same, number, read_all, read_back, settings, start,
@@ -456,6 +457,76 @@ fn crash_loops_do_not_fill_the_disk() {
     );
 }
 
+/// Bodies that come back from a disk.
+fn ids_on(disk: RamDisk) -> Vec<u64> {
+    let (_, back) = read_back(disk, settings(SEGMENT_BYTES), 99);
+    assert_eq!(back.damaged + back.damaged_before, 0);
+    back.bodies.iter().map(|(_, body)| id_of(body)).collect()
+}
+
+#[test]
+fn what_a_killed_process_had_no_time_to_sync_is_made_sure_of() {
+    let mut bench = Bench::plain();
+    bench.write_some(1);
+    // head and records of the next commit are written, and the process dies in the sync
+    bench.keeper.disk_mut().faults.operations_left = Some(2);
+    bench.write_some(2);
+    let killed = bench.keeper.disk().after_kill();
+    assert_eq!(ids_on(killed.after_power_cut(|| false)), [0]);
+    let (keeper, back) = read_back(killed, settings(SEGMENT_BYTES), 5);
+    assert_eq!(back.bodies.len(), 3);
+    assert_eq!(ids_on(keeper.disk().after_power_cut(|| false)), [0, 1, 2]);
+}
+
+#[test]
+fn a_segment_whose_first_commit_failed_stays_what_it_was() {
+    let mut bench = Bench::plain();
+    bench.write_some(10);
+    for id in 0..9 {
+        bench.settle(id);
+    }
+    bench.now += 2.0;
+    bench.work();
+    bench.write_some(8);
+    // the next segment is the first one's file, whose head is half written then
+    bench.keeper.disk_mut().faults.fails_writes = true;
+    bench.keeper.disk_mut().faults.fails_removals = true;
+    bench.write_some(1);
+    bench.keeper.disk_mut().faults.fails_writes = false;
+    bench.now += 30.0;
+    bench.work();
+    assert!(bench.is_written(18));
+    bench.work();
+    assert_eq!(
+        ids_on(bench.keeper.disk().after_kill()),
+        (9..19).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn where_a_failed_segment_ends_is_known_after_the_next_one_is_used_up() {
+    let mut bench = Bench::plain();
+    bench.write_some(3);
+    // one commit fails half way, and so does what is settled: that is tried again after a while
+    bench.settle(0);
+    bench.keeper.disk_mut().faults.fails_writes = true;
+    bench.write_some(1);
+    bench.keeper.disk_mut().faults.fails_writes = false;
+    bench.now += 1.0;
+    bench.work();
+    assert!(bench.is_written(3));
+    bench.write_some(8);
+    for id in 3..12 {
+        bench.settle(id);
+    }
+    bench.write_some(1);
+    bench.now += 0.1;
+    bench.work();
+    let back = ids_on(bench.keeper.disk().after_kill());
+    assert!(!back.contains(&3), "{back:?}");
+    assert!(back.ends_with(&[12]), "{back:?}");
+}
+
 // ---- quarantine -----------------------------------------------------------------------------
 
 #[test]
@@ -730,6 +801,68 @@ fn any_number_of_keepers_empties_the_logs_of_any_other() {
         let before: usize = [0, 20, 30, 70][round];
         assert_eq!(recovered, before);
     }
+}
+
+// ---- its thread -----------------------------------------------------------------------------
+
+#[test]
+fn a_keeper_on_its_own_thread_does_as_it_is_told_and_ends() {
+    let standing = Arc::new(Standing::new(1));
+    let started = thread::start(Start {
+        index: 0,
+        disk: RamDisk::default(),
+        settings: settings(SEGMENT_BYTES),
+        space: Arc::new(Space::new(1 << 40, Some(0))),
+        folders: Box::new(|| Ok(Vec::new())),
+        clock: Clock::start(),
+        standing: Arc::clone(&standing),
+    });
+    let (mut link, thread) = started.unwrap();
+    assert!(matches!(link.events.blocking_recv(), Some(Event::Scanned)));
+    let mut random = fastrand::Rng::with_seed(1);
+    for id in 0..20 {
+        let body = Box::new(body(id, 1, 100, &mut random));
+        link.commands.send(Command::Write(id, body)).unwrap();
+    }
+    for id in 0..20 {
+        let Some(Event::Written(key, place)) = link.events.blocking_recv() else {
+            panic!("body {id} is not written");
+        };
+        assert_eq!(key, id);
+        let command = match id % 2 {
+            0 => Command::Settle(place),
+            _ => Command::Park(place),
+        };
+        link.commands.send(command).unwrap();
+    }
+    for id in (1..20).step_by(2) {
+        link.commands.send(Command::Read).unwrap();
+        let Some(Event::Body(_, body, _)) = link.events.blocking_recv() else {
+            panic!("body {id} is not read");
+        };
+        assert_eq!(id_of(&body), id);
+    }
+    assert_eq!(standing.worst(), Health::Well);
+    link.commands.send(Command::Close).unwrap();
+    assert!(matches!(link.events.blocking_recv(), Some(Event::Closed)));
+    assert!(link.events.blocking_recv().is_none());
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_thread_whose_link_is_dropped_ends() {
+    let started = thread::start(Start {
+        index: 0,
+        disk: RamDisk::default(),
+        settings: settings(SEGMENT_BYTES),
+        space: Arc::new(Space::new(1 << 40, Some(0))),
+        folders: Box::new(|| Ok(Vec::new())),
+        clock: Clock::start(),
+        standing: Arc::new(Standing::new(1)),
+    });
+    let (link, thread) = started.unwrap();
+    drop(link);
+    thread.join().unwrap();
 }
 
 // ---- against a model ------------------------------------------------------------------------

@@ -19,7 +19,7 @@ impl<D: Disk> Keeper<D> {
             let done = match (&self.health, self.unwritten.is_empty()) {
                 (_, false) => self.write_some(now, events),
                 // whoever waits for room writes nothing until there is some
-                (Health::Full(_), true) => {
+                (Health::Full(_), true) if !self.is_closing => {
                     self.advance(now.mono, events).map(|()| self.become_well())
                 }
                 (_, true) => return,

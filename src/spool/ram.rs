@@ -29,10 +29,12 @@ pub struct Faults {
     pub is_read_only: bool,
     /// Writes fail (EIO).
     pub fails_writes: bool,
-    /// Syncs fail (EIO).
+    /// Syncs of files and folders fail (EIO).
     pub fails_syncs: bool,
     /// Reads fail (EIO).
     pub fails_reads: bool,
+    /// Files cannot be removed (EIO).
+    pub fails_removals: bool,
     /// Everything fails once so many more operations were done: the power is off.
     pub operations_left: Option<u64>,
 }
@@ -315,6 +317,9 @@ impl Disk for RamDisk {
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
         self.change()?;
+        if self.faults.fails_removals {
+            return Err(Errno::EIO.into());
+        }
         self.names.remove(path);
         Ok(())
     }
@@ -376,6 +381,9 @@ impl Disk for RamDisk {
 
     fn sync_folder(&mut self, folder: &str) -> io::Result<()> {
         self.change()?;
+        if self.faults.fails_syncs {
+            return Err(Errno::EIO.into());
+        }
         let is_in = |path: &String| {
             path.strip_prefix(folder)
                 .is_some_and(|rest| rest.starts_with('/'))
