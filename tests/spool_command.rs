@@ -41,7 +41,7 @@ fn spool(is_closed: bool) -> (tempfile::TempDir, Vec<Body>) {
                 }
                 keeper.take(Command::Settle(place), at(2.0), &mut events);
             }
-            Event::Written(..) => {}
+            Event::Written(..) | Event::Scanned => {}
             other => panic!("{other:?}"),
         }
     }
@@ -231,7 +231,7 @@ fn a_spool_in_use_is_shown_with_a_warning_and_not_changed() {
     let before = files(root.path());
     let output = cefline(&["requeue"], root.path());
     assert_code(&output, 2);
-    assert!(text(&output.stderr).contains("another cefline uses this spool"));
+    assert!(text(&output.stderr).contains("a running cefline uses this spool: stop it first"));
     assert_eq!(files(root.path()), before);
 }
 
