@@ -119,6 +119,8 @@ struct List {
 #[derive(Debug, Clone)]
 struct Rule {
     standing: Standing,
+    /// What the service has asked for; nothing is sent before then, whatever else is answered.
+    paused_until: Mono,
     /// A request was let through to a held rule and has not ended yet.
     is_probed: bool,
     /// Number of its last turn.
@@ -137,6 +139,7 @@ impl Rules {
     pub fn new(rules_count: usize) -> Self {
         let rule = Rule {
             standing: Standing::Open,
+            paused_until: Mono(0),
             is_probed: false,
             used_at: 0,
             rows_accepted: 0,
@@ -199,7 +202,10 @@ impl Rules {
         rule.is_probed = false;
         // a pause that the service asked for stands, whatever was under way when it did
         if matches!(rule.standing, Standing::Held(..)) {
-            rule.standing = Standing::Open;
+            rule.standing = match rule.paused_until {
+                Mono(0) => Standing::Open,
+                until => Standing::Paused(until),
+            };
             self.changes.fetch_add(1, Ordering::Release);
             self.changed.notify_waiters();
         }
@@ -212,6 +218,7 @@ impl Rules {
             return;
         };
         rule.is_probed = false;
+        rule.paused_until = rule.paused_until.max(until);
         rule.standing = match rule.standing {
             Standing::Open => Standing::Paused(until),
             Standing::Paused(before) => Standing::Paused(before.max(until)),
@@ -332,19 +339,17 @@ impl Rule {
             // one of several requests that were under way: no news
             return;
         }
-        // a pause that the service has asked for is kept
-        let least = match self.standing {
-            Standing::Paused(until) if now < until && reason == HoldReason::Suspected => return,
-            Standing::Paused(until) => until,
-            Standing::Open | Standing::Held(..) => now,
-        };
+        // a suspicion lets new payloads pass, which a pause must not
+        if now < self.paused_until && reason == HoldReason::Suspected {
+            return;
+        }
         self.is_probed = false;
         let pause = HOLD_FIRST
             .saturating_mul(1 << self.holds.min(16))
             .min(HOLD_MOST);
         self.holds = self.holds.saturating_add(1);
         let until = now.plus(crate::retry::spread(pause, chance));
-        self.standing = Standing::Held(reason, until.max(least));
+        self.standing = Standing::Held(reason, until.max(self.paused_until));
     }
 }
 
@@ -397,6 +402,8 @@ mod tests {
             rules.pause(A, at(20));
             // of requests that were under way
             rules.hold(A, reason, at(1), 0.0);
+            assert_eq!(turn(&rules, 10), Turn::Wait(at(20)));
+            rules.accepted(A, 1);
             assert_eq!(turn(&rules, 10), Turn::Wait(at(20)));
             assert_eq!(turn(&rules, 20), Turn::Use(A));
         }
