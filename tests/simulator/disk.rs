@@ -1,6 +1,7 @@
 //! The disk that all keepers of a simulated program share, with its moods.
 
 use cefline::spool::disk::Disk;
+use cefline::spool::format::{BLOCK_BYTES, HEAD_BYTES, RecordHead};
 use cefline::spool::ram::RamDisk;
 use fastrand::Rng;
 use std::cell::RefCell;
@@ -73,8 +74,9 @@ impl SharedDisk {
         self.0.borrow().ram.after_power_cut(survives)
     }
 
-    /// Some bits of one sector of a segment are others than before. False if there is none.
-    pub(crate) fn rot(ram: &mut RamDisk, random: &mut Rng) -> bool {
+    /// Some bits of a segment are others than before, or a whole block that is not the last of its
+    /// segment. Gives how many rows that may cost; nothing if there is no segment.
+    pub(crate) fn rot(ram: &mut RamDisk, random: &mut Rng) -> Option<u64> {
         let is_used = |path: &str, content: &[u8]| {
             path.starts_with("log-") && content.get(..8).is_some_and(|head| head != [0; 8])
         };
@@ -83,22 +85,42 @@ impl SharedDisk {
             .filter(|(path, content)| is_used(path, content))
             .map(|(path, content)| (path.to_owned(), content.to_vec()))
             .collect();
-        let Some((path, content)) = random.choice(&used) else {
-            return false;
-        };
-        let heads: Vec<usize> = (0..content.len() / 128)
-            .map(|part| part * 128)
-            .filter(|at| content[*at..*at + 128] != [0; 128])
+        let (path, content) = random.choice(&used)?;
+        let heads: Vec<(usize, RecordHead)> = content
+            .chunks(BLOCK_BYTES)
+            .enumerate()
+            .filter_map(|(block, bytes)| Some((block, RecordHead::decode_any(bytes).ok()?)))
             .collect();
-        let Some(at) = random.choice(&heads) else {
-            return false;
+        let at_stake = |at: usize| {
+            let before = heads
+                .iter()
+                .take_while(|(block, _)| block * BLOCK_BYTES <= at);
+            before
+                .last()
+                .map_or(0, |(_, head)| u64::from(head.rows_count))
         };
+        // behind the last one nothing says how many rows there were
+        if let [first, .., last] = &heads[..]
+            && random.bool()
+        {
+            let block = random.usize(first.0..last.0);
+            let start = block * BLOCK_BYTES;
+            ram.tamper(path, |content| {
+                content[start..start + BLOCK_BYTES].fill_with(|| random.u8(1..));
+            });
+            return Some(at_stake(start));
+        }
+        let parts: Vec<usize> = (0..content.len() / HEAD_BYTES)
+            .map(|part| part * HEAD_BYTES)
+            .filter(|at| content[*at..*at + HEAD_BYTES] != [0; HEAD_BYTES])
+            .collect();
+        let at = *random.choice(&parts)?;
         ram.tamper(path, |content| {
             for _ in 0..random.usize(1..4) {
-                content[at + random.usize(..128)] ^= 1 << random.u8(..8);
+                content[at + random.usize(..HEAD_BYTES)] ^= 1 << random.u8(..8);
             }
         });
-        true
+        Some(at_stake(at))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut RamDisk) -> io::Result<T>) -> io::Result<T> {

@@ -47,6 +47,8 @@ pub(crate) struct Upload {
     /// Bodies of earlier runs that wait.
     pub(crate) recovered_waiting: i64,
     pub(crate) run: Run,
+    /// The longest body that was sent.
+    pub(crate) largest: usize,
 }
 
 /// Bodies of one kind in a row, while one of the other kind waited all the time.
@@ -54,7 +56,6 @@ pub(crate) struct Upload {
 pub(crate) struct Run {
     pub(crate) is_old: bool,
     pub(crate) bytes: usize,
-    pub(crate) bytes_most: usize,
     pub(crate) bodies: u32,
     pub(crate) since: u64,
 }
@@ -159,6 +160,7 @@ impl Forwarder {
                     own_logs: HashSet::new(),
                     recovered_waiting: 0,
                     run: Run::default(),
+                    largest: 0,
                 }
             })
             .collect();

@@ -41,12 +41,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use world::{Done, Failure, World};
+use world::{Done, Failure, STEPS_LEAST, World};
 
 /// Runs, if not set: half a minute of one core with the tests' profile.
 const SEEDS_DEFAULT: u64 = 6_000;
-/// Steps of each run at least.
-const STEPS_LEAST: u64 = 200;
 
 fn number_of(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -33,6 +33,8 @@ const SETTLED_LAG: u64 = 3 * SECOND;
 const TRIES_MAX: u32 = 14;
 /// More than any run should need.
 const STEPS_MAX: u64 = 400_000;
+/// What any run should come to at least.
+pub(crate) const STEPS_LEAST: u64 = 200;
 /// How many events a failure shows.
 const TRACE_LINES: usize = 50;
 
@@ -128,6 +130,10 @@ pub(crate) struct World {
     rots: bool,
     /// ...and has done so.
     is_rotten: bool,
+    /// So many rows may be damaged by that.
+    rotten_rows: u64,
+    /// The disk has failed some run.
+    has_failed: bool,
     /// There was a power cut.
     was_cut: bool,
     works: (u64, u32),
@@ -178,6 +184,8 @@ impl World {
             lost: 0,
             rots: false,
             is_rotten: false,
+            rotten_rows: 0,
+            has_failed: false,
             was_cut: false,
             works: (0, 0),
             wrong: None,
@@ -763,6 +771,9 @@ impl World {
             true => !upload.fresh.is_empty(),
             false => upload.machine.rows_parked() > 0 || !upload.old.is_empty(),
         };
+        // what one kind has had too much, the other may have in small bodies
+        upload.largest = upload.largest.max(bytes);
+        let largest = upload.largest;
         let run = &mut upload.run;
         if run.is_old != is_old || !do_others_wait || !is_calm {
             *run = Run {
@@ -773,10 +784,8 @@ impl World {
             return;
         }
         run.bytes += bytes;
-        run.bytes_most = run.bytes_most.max(bytes);
         run.bodies += 1;
-        let is_long = run.bytes > (ratio + 1) * run.bytes_most.max(bytes) + 1000
-            && run.bodies as usize > places + 6;
+        let is_long = run.bytes > (ratio + 1) * largest + 1000 && run.bodies as usize > places + 6;
         // those that have a place may wait for a rule a moment longer than others
         if is_long && now > run.since + 5 * SECOND {
             let what = format!(
@@ -1000,6 +1009,7 @@ impl World {
     fn note_disk(&mut self, failed_before: u64) {
         if self.disk.failed() > failed_before {
             self.coverage.see(Seen::DiskFailed);
+            self.has_failed = true;
             if let Some(forwarder) = &mut self.forwarder {
                 forwarder.disk_failed = true;
             }
@@ -1070,11 +1080,13 @@ impl World {
                     return;
                 };
                 forwarder.bodies.push(rows);
+                // what a disk does not give is set aside for a while, and others are read meanwhile
+                let keeps_order = !forwarder.disk_failed;
                 let upload = &mut forwarder.uploads[index];
                 upload.old.insert(id);
                 if !upload.own_logs.contains(&place.log.0) {
                     upload.recovered_waiting -= 1;
-                } else if upload.recovered_waiting > 0 {
+                } else if upload.recovered_waiting > 0 && keeps_order {
                     let count = upload.recovered_waiting;
                     let what = format!("{count} bodies of earlier runs wait behind this run's");
                     self.fail("the oldest goes first", what);
@@ -1248,8 +1260,11 @@ impl World {
             End::PowerCut(share) => self.disk.after_power_cut(share, &mut self.random),
             End::Kill | End::Stop(_) => self.disk.after_kill(),
         };
-        if std::mem::take(&mut self.rots) && SharedDisk::rot(&mut ram, &mut self.random) {
-            self.note(|| "bits rot".into());
+        if std::mem::take(&mut self.rots)
+            && let Some(rows) = SharedDisk::rot(&mut ram, &mut self.random)
+        {
+            self.note(|| format!("bits rot, of {rows} rows"));
+            self.rotten_rows += rows;
             self.coverage.see(Seen::Rot);
             self.is_rotten = true;
             for row in &mut self.truth.rows {
@@ -1346,11 +1361,14 @@ impl World {
 
     /// Once nothing is left the program is stopped for the last time.
     fn look(&mut self) {
-        self.steps += 1;
         if self.is_drained {
             return;
         }
         self.after(SECOND, Ev::Look);
+        if self.steps < STEPS_LEAST {
+            // a quiet one goes on for a while
+            return;
+        }
         if self.cut.is_some() || !self.is_accepting() {
             // it is to end in the next work of a keeper, or is about to
             return;
@@ -1463,6 +1481,12 @@ impl World {
                 self.wrong
                     .get_or_insert(("nothing is lost for no reason", what));
             }
+        }
+        let damaged = snapshot.value(Counter::RowsLostDamaged);
+        if durability == Durability::Power && !self.has_failed && damaged > self.rotten_rows {
+            let what = format!("{damaged} rows are damaged, of {} rotten", self.rotten_rows);
+            self.wrong
+                .get_or_insert(("damage costs what it hits", what));
         }
         // the others are counted when a keeper says so
         self.lost += snapshot.value(Counter::RowsLostUnsent);
