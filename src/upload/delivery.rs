@@ -20,7 +20,9 @@ use super::verdict::{Kind, Verdict, judge};
 use crate::auth::{Denied, Permit};
 use crate::clock::{Moment, Mono};
 use crate::compress::Payload;
-use crate::limits::{BACKOFF_FIRST, BACKOFF_STOPPING, ISOLATION_PAUSE, ISOLATION_REQUESTS_FAST};
+use crate::limits::{
+    BACKOFF_FIRST, BACKOFF_LEAST, BACKOFF_STOPPING, ISOLATION_PAUSE, ISOLATION_REQUESTS_FAST,
+};
 use crate::metrics::{Counter, Stopwatch};
 use crate::planted::{Bug, is_planted};
 use crate::retry::{backoff, spread};
@@ -382,7 +384,11 @@ impl Delivery {
     /// The program is stopping: what waits for another try does so no longer than a moment.
     pub(super) fn hurry(&mut self, now: Mono, common: &mut Common) {
         if let Phase::Retry(at, _, least) = &mut self.phase {
-            let soon = now.plus(BACKOFF_STOPPING.mul_f64(common.random.f64()));
+            let soon = now.plus(
+                BACKOFF_STOPPING
+                    .mul_f64(common.random.f64())
+                    .max(BACKOFF_LEAST),
+            );
             *at = soon.max(*least).min(*at);
         }
     }

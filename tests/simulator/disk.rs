@@ -86,11 +86,14 @@ impl SharedDisk {
             .map(|(path, content)| (path.to_owned(), content.to_vec()))
             .collect();
         let (path, content) = random.choice(&used)?;
-        let heads: Vec<(usize, RecordHead)> = content
+        let mut heads: Vec<(usize, RecordHead)> = content
             .chunks(BLOCK_BYTES)
             .enumerate()
             .filter_map(|(block, bytes)| Some((block, RecordHead::decode_any(bytes).ok()?)))
             .collect();
+        // what stands behind the last one is left from an earlier use of the file
+        let number = heads.iter().map(|(_, head)| head.segment).max();
+        heads.retain(|(_, head)| Some(head.segment) == number);
         let at_stake = |at: usize| {
             let before = heads
                 .iter()

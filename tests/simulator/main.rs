@@ -18,7 +18,7 @@
 //!
 //! `CEFLINE_SIM_SEEDS` sets how many runs there are, `CEFLINE_SIM_FROM` with which number they
 //! begin, and `CEFLINE_SIM_SEED` repeats one run and prints all of it. With
-//! `CEFLINE_SIM_GOES_ON` a failure does not end the test, but is shown in one line. With the feature `planted`
+//! `CEFLINE_SIM_GOES_ON` a failure is shown in one line and does not end the test. With the feature `planted`
 //! known mistakes are made on purpose, one at a time, and each must be found.
 #![expect(
     clippy::unwrap_used,
@@ -142,7 +142,7 @@ fn whatever_happens_the_five_properties_hold_and_every_row_is_accounted_for() {
     let first = number_of("CEFLINE_SIM_FROM").unwrap_or(0);
     let goes_on = number_of("CEFLINE_SIM_GOES_ON").is_some();
     let clock = cefline::clock::Clock::start();
-    let next = AtomicU64::new(first);
+    let (next, failed) = (AtomicU64::new(first), AtomicU64::new(0));
     let results: Vec<(u64, u64, u64, Coverage, Option<Failure>)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
             .map(|_| {
@@ -161,10 +161,13 @@ fn whatever_happens_the_five_properties_hold_and_every_row_is_accounted_for() {
                                 least = least.min(done.steps);
                                 rows += done.rows;
                             }
-                            Err(failure) if goes_on => println!(
-                                "{:#x}: {}: {}",
-                                failure.seed, failure.property, failure.text
-                            ),
+                            Err(failure) if goes_on => {
+                                failed.fetch_add(1, Ordering::Relaxed);
+                                println!(
+                                    "{:#x}: {}: {}",
+                                    failure.seed, failure.property, failure.text
+                                );
+                            }
                             Err(failure) => {
                                 next.store(u64::MAX / 2, Ordering::Relaxed);
                                 return (steps, least, rows, coverage, Some(failure));
@@ -200,6 +203,7 @@ fn whatever_happens_the_five_properties_hold_and_every_row_is_accounted_for() {
         rows / count.max(1),
     );
     println!("seen: {coverage}");
+    assert_eq!(failed.into_inner(), 0, "so many runs failed");
     if count >= SEEDS_DEFAULT {
         let missing = coverage.missing();
         assert!(missing.is_empty(), "never seen: {missing:?}");

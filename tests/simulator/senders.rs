@@ -36,8 +36,8 @@ pub(crate) struct Sender {
     frames: VecDeque<(u64, u32)>,
     /// The program had no page for what it has read.
     pub(crate) is_stalled: bool,
-    /// Junk was written where an octet count must stand.
-    is_broken: bool,
+    /// Where in the stream junk stands for an octet count.
+    junk_at: Option<u64>,
     is_ended: bool,
     pub(crate) is_closed: bool,
     /// Bytes at a time.
@@ -169,7 +169,7 @@ impl Sender {
             read: 0,
             frames: VecDeque::new(),
             is_stalled: false,
-            is_broken: false,
+            junk_at: None,
             is_ended: false,
             is_closed: false,
             cut_max: *random.choice(&[3, 40, 300, 2000]).unwrap(),
@@ -203,7 +203,7 @@ impl Sender {
         truth: &mut Truth,
         random: &mut Rng,
     ) {
-        if self.is_broken || self.is_ended {
+        if self.junk_at.is_some() || self.is_ended {
             return;
         }
         let mut frame = Vec::new();
@@ -256,7 +256,7 @@ impl Sender {
     /// Writes no count where one must stand, and a message behind it that must never be taken for
     /// one.
     fn smuggle(&mut self, truth: &mut Truth, random: &mut Rng) {
-        self.is_broken = true;
+        self.junk_at = Some(self.written);
         let number = truth.add(Row {
             text_bytes: 12,
             is_smuggled: true,
@@ -312,7 +312,7 @@ impl Sender {
         match fed {
             Fed::Stalled => return false,
             Fed::Broken => {
-                if !self.is_broken {
+                if self.junk_at.is_none_or(|at| at >= self.read) {
                     let what = "a stream of good frames was taken for broken".to_owned();
                     shard.wrong.get_or_insert(("only what was sent", what));
                 }
@@ -326,7 +326,7 @@ impl Sender {
                     let what = format!("row {number} was read whole, and is no frame");
                     shard.wrong.get_or_insert(("nothing is lost", what));
                 }
-                if self.is_broken && self.out.is_empty() {
+                if self.junk_at.is_some() && self.read == self.written {
                     let what = format!(
                         "an octet count that is none was passed over: {:?}",
                         self.connection
@@ -348,7 +348,6 @@ impl Sender {
         }
         self.is_ended = true;
         if is_reset {
-            self.is_broken &= self.out.is_empty();
             self.out.clear();
         }
         if self.out.is_empty() && !self.is_stalled {
@@ -372,7 +371,6 @@ impl Sender {
         if self.is_closed {
             return;
         }
-        self.is_broken &= self.out.is_empty();
         self.out.clear();
         self.is_ended = true;
         self.is_stalled = false;
