@@ -30,7 +30,8 @@ pub(crate) fn quarantined(disk: &mut SharedDisk) -> Vec<bytes::Bytes> {
     bodies
 }
 
-/// Rows of bodies that the next run would find.
+/// Rows of bodies that the next run would find. A copy is looked at: what is found damaged is written
+/// down, and must be told to the next run.
 pub(crate) fn waiting(disk: &SharedDisk, segment_bytes: usize) -> u64 {
     let settings = Settings {
         is_power: true,
@@ -39,8 +40,9 @@ pub(crate) fn waiting(disk: &SharedDisk, segment_bytes: usize) -> u64 {
         when_full: WhenFull::Backpressure,
     };
     let space = Arc::new(Space::new(1 << 40, Some(0)));
-    let folders = disk.clone().folders().unwrap();
-    let mut keeper = Keeper::new(disk.clone(), settings, space, &folders, 1, |_, _| {});
+    let mut disk = SharedDisk::new(disk.after_kill(), 0);
+    let folders = disk.folders().unwrap();
+    let mut keeper = Keeper::new(disk, settings, space, &folders, 1, |_, _| {});
     let mut events = Vec::new();
     while keeper.wake_at() == Some(Mono(0)) {
         keeper.work(Moment::default(), &mut events);
