@@ -528,6 +528,32 @@ fn where_a_failed_segment_ends_is_known_after_the_next_one_is_used_up() {
     assert!(back.ends_with(&(12..22).collect::<Vec<_>>()), "{back:?}");
 }
 
+#[test]
+fn a_damaged_record_in_front_of_what_a_failed_commit_has_left_is_counted() {
+    let mut bench = Bench::plain();
+    bench.write_some(1);
+    // the commit is written, and its sync fails: what is next goes into another segment
+    bench.keeper.disk_mut().faults.fails_syncs = true;
+    bench.write_some(1);
+    bench.keeper.disk_mut().faults.fails_syncs = false;
+    bench.now += 30.0;
+    bench.work();
+    bench.write_some(8);
+    bench.write_some(1);
+    // that one is used up: no neighbour knows where the first one ends
+    for id in 1..10 {
+        bench.settle(id);
+    }
+    bench.now += 2.0;
+    bench.work();
+    let mut killed = bench.keeper.disk().after_kill();
+    let path = paths(&killed).into_iter().next().unwrap();
+    killed.tamper(&path, |content| content[RECORDS_AT..][..4096].fill(7));
+    let (_, back) = read_back(killed, settings(SEGMENT_BYTES), 5);
+    assert_eq!((back.damaged_before, back.torn_before), (2, 0));
+    assert_eq!(back.bodies.len(), 1);
+}
+
 // ---- quarantine -----------------------------------------------------------------------------
 
 #[test]

@@ -200,7 +200,9 @@ pub fn look<D: Disk>(
             continue;
         };
         blocks.ahead = 1;
-        if start < ends_before {
+        // what a failed commit has left says how many rows there were before it; what is behind its
+        // first record may have been written again, and settled, elsewhere
+        if start <= ends_before {
             look.gap(head.rows_before.min(rows_most));
         }
         let durable_before = usize::try_from(head.durable_before).unwrap_or(usize::MAX);
