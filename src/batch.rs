@@ -184,6 +184,13 @@ impl Batch {
         }
     }
 
+    /// The next body may hold so much JSON. Nothing changes while one is open.
+    pub fn allow(&mut self, raw_bytes_max: usize) {
+        if self.is_empty() {
+            self.raw_bytes_max = raw_bytes_max;
+        }
+    }
+
     /// Moves rows from the page into the body until one of the two is done. After
     /// [`Filled::TooLarge`] call it again.
     pub fn fill(&mut self, pages: &mut Pages, now: Mono) -> Filled {
@@ -362,6 +369,7 @@ mod tests {
             wire_bytes_max,
             linger: Duration::from_secs(1),
             gzip_level,
+            body_limit: config::BodyReading::Strict,
         }
     }
 

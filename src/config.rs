@@ -37,8 +37,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::limits::{
-    BODIES_READ_AHEAD_MAX, BODIES_WAITING_BYTES_MAX, CONNECTION_IDLE_BYTES, READ_BYTES_MAX,
-    SPOOL_COMMIT_BYTES_MAX,
+    BODIES_READ_AHEAD_MAX, BODIES_WAITING_BYTES_MAX, BODY_RAW_BYTES_MOST, CONNECTION_IDLE_BYTES,
+    READ_BYTES_MAX, SPOOL_COMMIT_BYTES_MAX,
 };
 
 pub use azure::{EndpointUrl, RuleId, StreamName};
@@ -132,7 +132,7 @@ impl Config {
         };
         let body_bytes = bodies_count
             .saturating_mul(batch.wire_bytes_max)
-            .saturating_add(batch.raw_bytes_max)
+            .saturating_add(batch.raw_bytes_most())
             .saturating_add(spool_bytes);
         [
             ("pages", self.runtime.pages_bytes_max),
@@ -270,15 +270,39 @@ pub struct Batch {
     pub linger: Duration,
     /// 1 to 9.
     pub gzip_level: u32,
+    /// Which bytes of a body the service's limit counts.
+    pub body_limit: BodyReading,
+}
+
+impl Batch {
+    /// JSON in one body at the very most.
+    fn raw_bytes_most(&self) -> usize {
+        match self.body_limit {
+            BodyReading::Strict => self.raw_bytes_max,
+            BodyReading::Wire | BodyReading::Auto => BODY_RAW_BYTES_MOST,
+        }
+    }
+}
+
+/// Which bytes of a body the service's limit of 1 MB counts: its documents leave that open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyReading {
+    /// Those of the JSON, and those on the wire.
+    Strict,
+    /// Those on the wire.
+    Wire,
+    /// Whichever the answers show.
+    Auto,
 }
 
 /// Where rows go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sentinel {
-    /// Base URL of the data collection endpoint or rule, without a trailing slash.
+    /// Base URL of the data collection endpoint or rule, without a trailing slash; the first rule's,
+    /// where each has its own.
     pub endpoint: EndpointUrl,
-    /// Immutable ids of the data collection rules.
-    pub rules: Vec<RuleId>,
+    /// The data collection rules.
+    pub rules: Vec<Rule>,
     /// Name of the stream in the rules.
     pub stream: StreamName,
     /// Who we are.
@@ -289,6 +313,29 @@ pub struct Sentinel {
     pub requests_in_flight: usize,
     /// One request, from connect to the last byte of the answer.
     pub request_time_max: Duration,
+}
+
+impl Sentinel {
+    /// Where a rule takes rows.
+    #[must_use]
+    pub fn endpoint_of<'c>(&'c self, rule: &'c Rule) -> &'c EndpointUrl {
+        rule.endpoint.as_ref().unwrap_or(&self.endpoint)
+    }
+}
+
+/// A data collection rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its immutable id.
+    pub id: RuleId,
+    /// Where it takes rows, if not at `sentinel.endpoint`.
+    pub endpoint: Option<EndpointUrl>,
+}
+
+impl From<RuleId> for Rule {
+    fn from(id: RuleId) -> Self {
+        Rule { id, endpoint: None }
+    }
 }
 
 /// Who we are for Microsoft Entra. One variant for each kind; more will come.

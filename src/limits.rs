@@ -100,6 +100,10 @@ pub const SERVICE_BODY_BYTES_MAX: usize = 1_048_576;
 pub const BODY_RAW_BYTES_DEFAULT: usize = 1_000_000;
 /// Highest that may be configured, for the reading that counts compressed bytes only.
 pub const BODY_RAW_BYTES_MOST: usize = 50 * MIB;
+/// With `body_limit = "auto"`: so many long bodies must be accepted before longer ones are tried.
+pub const BODY_LIMIT_GOOD: u32 = 8;
+/// A length that was refused is not tried again for so long: each try costs a refused call.
+pub const BODY_LIMIT_MEMORY: Duration = Duration::from_secs(6 * 3600);
 /// Bytes of one body after gzip, by default.
 pub const BODY_WIRE_BYTES_DEFAULT: usize = 1_000_000;
 /// Lowest that may be configured for either: a body must hold one row of ordinary length.
@@ -149,6 +153,22 @@ pub const RETRY_AFTER_ABSENT: Duration = Duration::from_secs(30);
 pub const HOLD_MOST: Duration = Duration::from_secs(60);
 /// Rules in one destination.
 pub const RULES_MOST: usize = 100;
+/// What a rule takes in [`PACE_MINUTE`], by Microsoft's page of limits: bytes of JSON...
+pub const RULE_BYTES_A_MINUTE: f64 = 2e9;
+/// ...and requests.
+pub const RULE_REQUESTS_A_MINUTE: f64 = 12_000.0;
+/// The time that those limits are for.
+pub const PACE_MINUTE: Duration = Duration::from_secs(60);
+/// What may go at once after a silence, in time of the steady rate: enough for eight requests at a
+/// time under the documented limits, and little enough for a minute not to take much more than it may.
+pub const PACE_BURST: Duration = Duration::from_secs(1);
+/// Slowest pace that 429 can teach, in bytes a second: a two-hundredth of the documented limit. No rule is known to
+/// take less, and a service that answers 429 at random must not bring us to a stop.
+pub const PACE_LEAST: f64 = 10e6 / 60.0;
+/// Between two steps of a pace that grows.
+pub const PACE_GROWTH_PAUSE: Duration = Duration::from_secs(10);
+/// A 429 within this time of another one is no accident.
+pub const THROTTLED_AGAIN: Duration = Duration::from_secs(150);
 /// A token is renewed when less than this is left of it (or half of its life, if that is less).
 pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(300);
 /// Between two tries to renew a token that is still valid.

@@ -23,10 +23,12 @@
 //! as unsent.
 
 mod age;
+pub mod body_limit;
 mod common;
 mod delivery;
 pub mod desk;
 pub mod isolate;
+mod pace;
 pub mod request;
 pub mod rules;
 pub mod state;
@@ -108,7 +110,7 @@ impl Destination {
         let auth = Auth::new(config.sentinel.identity.clone(), login, clock);
         Ok(Destination {
             auth: Arc::new(auth),
-            rules: Arc::new(Rules::new(config.sentinel.rules.len())),
+            rules: Arc::new(Rules::of(&config)),
             config,
             trust,
         })

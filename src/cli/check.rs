@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::Failure;
 use super::config::print;
 use crate::config::{
-    ClientSecret, Config, Durability, FramingChoice, Identity, Loaded, Machine, WhenFull,
+    ClientSecret, Config, Durability, FramingChoice, Identity, Loaded, Machine, Sentinel, WhenFull,
     bytes_text, time_text,
 };
 
@@ -37,6 +37,19 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
 }
 
 /// What would run, for people.
+/// The endpoints, and the rules at each.
+fn destinations(sentinel: &Sentinel) -> Vec<(&str, Vec<&str>)> {
+    let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
+    for rule in &sentinel.rules {
+        let (endpoint, id) = (sentinel.endpoint_of(rule).as_str(), rule.id.as_str());
+        match all.iter_mut().find(|(known, _)| *known == endpoint) {
+            Some((_, rules)) => rules.push(id),
+            None => all.push((endpoint, vec![id])),
+        }
+    }
+    all
+}
+
 fn summary(file: &Path, loaded: &Loaded, machine: &Machine) -> String {
     let config = &loaded.config;
     let mut text = format!("{} can be used\n", file.display());
@@ -45,14 +58,13 @@ fn summary(file: &Path, loaded: &Loaded, machine: &Machine) -> String {
         let _ = writeln!(text, "  {name:<9}  {what}");
     };
     line("receives", listeners(config));
-    line("sends to", config.sentinel.endpoint.as_str().to_owned());
-    let rules: Vec<&str> = config
-        .sentinel
-        .rules
-        .iter()
-        .map(|rule| rule.as_str())
-        .collect();
-    line("by rules", rules.join(", "));
+    for (index, (endpoint, rules)) in destinations(&config.sentinel).into_iter().enumerate() {
+        line(
+            if index == 0 { "sends to" } else { "and to" },
+            endpoint.to_owned(),
+        );
+        line("by rules", rules.join(", "));
+    }
     line("stream", config.sentinel.stream.as_str().to_owned());
     line("identity", identity(config));
     line("cores", cores(config, machine));

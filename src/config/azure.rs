@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use toml::de::DeValue;
 
+use super::Rule;
 use super::value::{Checked, Wrong, text};
 use crate::limits::STREAM_NAME_BYTES_MOST;
 
@@ -221,8 +222,34 @@ fn is_dns_name(name: &str) -> bool {
         && last.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
+/// A rule: its immutable id, or a table with that and the endpoint.
+pub(super) fn rule(value: &DeValue<'_>, checked: bool) -> Checked<Rule> {
+    const ALLOWED: &str = "a rule's immutableId, or { id = \"dcr-…\", endpoint = \"https://…\" }";
+    let DeValue::Table(table) = value else {
+        return rule_id(value).map(Rule::from);
+    };
+    let known = ["id", "endpoint"];
+    if let Some(key) = table
+        .keys()
+        .find(|key| !known.contains(&key.get_ref().as_ref()))
+    {
+        let what = format!("an unknown key {:?}", key.get_ref());
+        return Err(Wrong::new(what, ALLOWED));
+    }
+    let Some(id) = table.get("id") else {
+        return Err(Wrong::new("a table without id", ALLOWED));
+    };
+    let url = table.get("endpoint");
+    Ok(Rule {
+        id: rule_id(id.get_ref())?,
+        endpoint: url
+            .map(|url| endpoint(url.get_ref(), checked))
+            .transpose()?,
+    })
+}
+
 /// The immutable id of a data collection rule.
-pub(super) fn rule(value: &DeValue<'_>) -> Checked<RuleId> {
+fn rule_id(value: &DeValue<'_>) -> Checked<RuleId> {
     const ALLOWED: &str = "the rule's immutableId (not its name): dcr- and 32 hexadecimal digits";
     let text = text(value, ALLOWED)?;
     match text.strip_prefix("dcr-") {
@@ -419,7 +446,7 @@ mod tests {
     #[test]
     fn ids_are_exact() {
         let zeros = "0".repeat(32);
-        assert!(with(&format!("dcr-{zeros}"), rule).is_ok());
+        assert!(with(&format!("dcr-{zeros}"), rule_id).is_ok());
         for text in [
             &zeros,
             &format!("dcr-{zeros}0"),
@@ -427,7 +454,7 @@ mod tests {
             "my-rule",
             "dcr-xyz",
         ] {
-            assert!(with(text, rule).is_err(), "{text}");
+            assert!(with(text, rule_id).is_err(), "{text}");
         }
         assert!(with("Custom-CommonSecurityLog", stream).is_ok());
         let long = format!("Custom-{}", "x".repeat(STREAM_NAME_BYTES_MOST - 7));

@@ -82,6 +82,7 @@ fn of_batch(fixed: &mut Fixed, old: &Batch, new: &Batch) {
         wire_bytes_max: _,
         linger: _,
         gzip_level: _,
+        body_limit: _,
     } = old;
     fixed.key(
         "batch.raw_bytes_max",

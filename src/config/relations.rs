@@ -172,7 +172,7 @@ fn warn_of_destination(config: &Config, warn: &mut impl FnMut(&str, String, &str
     let placeholder = sentinel
         .rules
         .iter()
-        .any(|rule| is_placeholder(rule.as_str()));
+        .any(|rule| is_placeholder(rule.id.as_str()));
     if is_real && placeholder {
         let what = "a placeholder, not a rule's id".into();
         warn(

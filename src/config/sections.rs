@@ -14,9 +14,9 @@ use super::files::{Holds, NamedFile};
 use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
-    Batch, ClientSecret, Config, Durability, FramingChoice, Identity, Listen, Loaded, Log,
-    LogFormat, Machine, Map, Metrics, Runtime, Semicolon, Sentinel, Spool, TimeGenerated, Unparsed,
-    WhenFull, relations,
+    Batch, BodyReading, ClientSecret, Config, Durability, FramingChoice, Identity, Listen, Loaded,
+    Log, LogFormat, Machine, Map, Metrics, Rule, Runtime, Semicolon, Sentinel, Spool,
+    TimeGenerated, Unparsed, WhenFull, relations,
 };
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
@@ -196,6 +196,11 @@ fn map(mut section: Section<'_, '_, '_>, machine: &Machine) -> Map {
 }
 
 fn batch(mut section: Section<'_, '_, '_>) -> Batch {
+    const READINGS: &[(&str, BodyReading)] = &[
+        ("strict", BodyReading::Strict),
+        ("wire", BodyReading::Wire),
+        ("auto", BodyReading::Auto),
+    ];
     let levels = GZIP_LEVEL_LEAST as usize..=GZIP_LEVEL_MOST as usize;
     let batch = Batch {
         raw_bytes_max: section.or("raw_bytes_max", BODY_RAW_BYTES_DEFAULT, |written| {
@@ -210,6 +215,9 @@ fn batch(mut section: Section<'_, '_, '_>) -> Batch {
         gzip_level: section.or("gzip_level", GZIP_LEVEL_DEFAULT, |written| {
             value::count(written, levels).map(|level| level as u32)
         }),
+        body_limit: section.or("body_limit", BodyReading::Strict, |written| {
+            value::choice(written, READINGS)
+        }),
     };
     section.close();
     batch
@@ -218,20 +226,26 @@ fn batch(mut section: Section<'_, '_, '_>) -> Batch {
 fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Option<Sentinel> {
     // first, since it says how strictly the hosts are checked
     let checked = section.or("endpoint_check", true, value::boolean);
-    let example = "\"https://NAME.REGION-1.ingest.monitor.azure.com\"";
-    let endpoint = section.required("endpoint", example, |written| {
-        azure::endpoint(written, checked)
-    });
     let rules = section.list(
         "rules",
         "[\"dcr-00000000000000000000000000000000\"], with the rule's immutableId",
         1..=RULES_MOST,
-        azure::rule,
-        |old, new| {
-            let same = old.as_str().eq_ignore_ascii_case(new.as_str());
+        |written| azure::rule(written, checked),
+        |old: &Rule, new: &Rule| {
+            let same = old.id.as_str().eq_ignore_ascii_case(new.id.as_str());
             same.then(|| Wrong::new("a second time in this list", "each rule once"))
         },
     );
+    let of_endpoint = |written: &DeValue<'_>| azure::endpoint(written, checked);
+    let endpoint = match &rules[..] {
+        [first, ..] if rules.iter().all(|rule| rule.endpoint.is_some()) => section
+            .optional("endpoint", of_endpoint)
+            .or_else(|| first.endpoint.clone()),
+        _ => {
+            let example = "\"https://NAME.REGION-1.ingest.monitor.azure.com\"";
+            section.required("endpoint", example, of_endpoint)
+        }
+    };
     let stream = section.or("stream", stream_default(), azure::stream);
     let ca_file = section.optional("ca_file", value::path);
     note_file(

@@ -5,6 +5,7 @@ use super::rules::{RuleIndex, Rules};
 use super::state::State;
 use super::verdict::Verdict;
 use crate::clock::Mono;
+use crate::compress::Payload;
 use crate::limits::LOG_TEXT_CHARS_MAX;
 use crate::log::safe_text;
 use crate::metrics::{Counter, Latency, Tally};
@@ -51,6 +52,11 @@ impl Common {
     /// Grows when a rule became usable, and when an outage ended.
     pub(super) fn changes(&self) -> (u64, u64) {
         (self.rules.changes(), self.state.recoveries())
+    }
+
+    /// What a body counts against the limits of a rule's minute.
+    pub(super) fn weight(&self, payload: &Payload) -> u64 {
+        self.rules.body_limit.weight(payload)
     }
 
     pub(super) fn trouble(&self, now: Mono, rule: RuleIndex, verdict: &Verdict, what: &str) {

@@ -176,7 +176,11 @@ impl Delivery {
 
     fn turn(&mut self, permit: Permit, now: Mono, common: &mut Common) -> Want {
         let changes = common.rules.changes();
-        match common.rules.turn(self.parts.asker(), now) {
+        let bytes = self
+            .parts
+            .current()
+            .map_or(0, |part| common.weight(&part.payload));
+        match common.rules.turn(self.parts.asker(), bytes, now) {
             Turn::Use(rule) => match self.request(rule, permit, common) {
                 Some(request) => Want::Request(request),
                 None => Want::Nothing,
@@ -241,7 +245,7 @@ impl Delivery {
             return;
         };
         let payload = &part.payload;
-        let verdict = judge(reply, payload.body.len(), now.wall);
+        let verdict = judge(reply, (payload.body.len(), payload.raw_bytes()), now.wall);
         common.tally.add(verdict.kind.counter(), 1);
         tracing::debug!(
             request = %payload.id, rule = rule.index(), rows = payload.rows_count(),
@@ -284,11 +288,11 @@ impl Delivery {
             }
             Kind::Throttled(asked) => {
                 let pause = self.throttled(asked, common);
-                let until = match is_planted(Bug::RetryAfterIgnored) {
-                    true => now,
-                    false => now.plus(pause),
+                let pause = match is_planted(Bug::RetryAfterIgnored) {
+                    true => Duration::ZERO,
+                    false => pause,
                 };
-                common.rules.pause(rule, until);
+                common.rules.throttled(rule, pause, now);
                 common.trouble(now, rule, verdict, "throttled");
             }
             Kind::Unavailable(pause) => {
@@ -302,7 +306,13 @@ impl Delivery {
                 self.halve_if_too_large(verdict, was_cut, common, now);
                 self.back_off(None, now, common);
             }
-            Kind::TooLarge => self.halve(Some(verdict), common, now),
+            Kind::TooLarge => {
+                if let Some(part) = self.parts.current() {
+                    let raw_bytes = part.payload.raw_bytes();
+                    common.rules.body_limit.refused(raw_bytes, now);
+                }
+                self.halve(Some(verdict), common, now);
+            }
             Kind::Refused => self.refused(rule, verdict, now, common),
         }
     }
@@ -317,7 +327,9 @@ impl Delivery {
         let rows_count = payload.rows_count();
         self.settle(Counter::RowsUploaded, rows_count, common);
         common.tally.add(Counter::BodiesUploaded, 1);
-        common.rules.accepted(rule, rows_count);
+        let weight = common.weight(&payload);
+        common.rules.accepted(rule, rows_count, weight, now);
+        common.rules.body_limit.accepted(payload.raw_bytes(), now);
         common.state.succeeded(now);
         if !self.is_old {
             let time = now.since(payload.sealed_at);

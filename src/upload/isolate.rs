@@ -180,6 +180,7 @@ mod tests {
     use super::*;
     use crate::clock::Mono;
     use crate::compress::tests::payload_of;
+    use crate::upload::body_limit::BodyLimit;
     use crate::upload::rules::{Rules, Turn};
     use std::collections::BTreeSet;
 
@@ -196,7 +197,7 @@ mod tests {
         fn new(bad: impl IntoIterator<Item = usize>) -> Self {
             Simulation {
                 bad: bad.into_iter().collect(),
-                rules: Rules::new(1),
+                rules: Rules::new(1, BodyLimit::strict(1_000_000)),
                 requests: 0,
                 accepted: Vec::new(),
                 condemned: Vec::new(),
@@ -211,13 +212,13 @@ mod tests {
             let rows = rows_of(&part.payload);
             // late enough for any probe
             let now = Mono(self.requests as u64 * 100_000_000_000);
-            let Turn::Use(rule) = self.rules.turn(parts.asker(), now) else {
+            let Turn::Use(rule) = self.rules.turn(parts.asker(), 1000, now) else {
                 panic!("held")
             };
             self.requests += 1;
             assert!(self.requests < 10_000, "it goes on for ever");
             if !is_broken && rows.iter().all(|row| !self.bad.contains(row)) {
-                self.rules.accepted(rule, rows.len() as u64);
+                self.rules.accepted(rule, rows.len() as u64, 1000, now);
                 self.accepted.extend(rows);
                 parts.accepted().unwrap();
                 return true;
@@ -362,11 +363,11 @@ mod tests {
     #[test]
     fn a_proof_by_another_rule_is_none() {
         let mut parts = parts_of(0..1);
-        let rules = Rules::new(2);
-        let Turn::Use(a) = rules.turn(Asker::Fresh, Mono(0)) else {
+        let rules = Rules::new(2, BodyLimit::strict(1_000_000));
+        let Turn::Use(a) = rules.turn(Asker::Fresh, 1000, Mono(0)) else {
             panic!()
         };
-        let Turn::Use(b) = rules.turn(Asker::Fresh, Mono(0)) else {
+        let Turn::Use(b) = rules.turn(Asker::Fresh, 1000, Mono(0)) else {
             panic!()
         };
         let mut refused = |rule, rows_accepted| {

@@ -4,7 +4,7 @@ use super::rules::RuleIndex;
 use crate::auth::Permit;
 use crate::client::{Answer, cause_of};
 use crate::compress::PayloadId;
-use crate::config::Sentinel;
+use crate::config::{Rule, Sentinel};
 use crate::limits::BODY_PIECE_BYTES;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -98,15 +98,16 @@ impl Requester {
     /// For the rules in `config`, by a client of the calling thread's.
     #[must_use]
     pub fn new(client: reqwest::Client, config: &Sentinel) -> Self {
-        let url = |rule: &str| {
-            let (endpoint, stream) = (config.endpoint.as_str(), config.stream.as_str());
+        let url = |rule: &Rule| {
+            let (endpoint, stream) = (config.endpoint_of(rule).as_str(), config.stream.as_str());
             format!(
-                "{endpoint}/dataCollectionRules/{rule}/streams/{stream}?api-version={API_VERSION}"
+                "{endpoint}/dataCollectionRules/{}/streams/{stream}?api-version={API_VERSION}",
+                rule.id.as_str()
             )
         };
         Requester {
             client,
-            urls: config.rules.iter().map(|rule| url(rule.as_str())).collect(),
+            urls: config.rules.iter().map(url).collect(),
             time_max: config.request_time_max,
         }
     }

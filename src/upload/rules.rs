@@ -1,7 +1,8 @@
 //! The data collection rules of the destination, and whose turn it is.
 //!
-//! Limits of the service hold for each rule, so payloads are spread over all of them: the least
-//! recently used that is open goes next. All uploaders share one list.
+//! Limits of the service hold for each rule, so payloads are spread over all of them, by bytes: the
+//! one that was given least goes next, if it is open and its pace lets it. A rule that comes back
+//! joins the others where they are; it is not given what it missed. All uploaders share one list.
 //!
 //! ```text
 //!           429                          403, 404, wrong configuration, suspicion
@@ -17,11 +18,15 @@
 //! that the rule's configuration seems at fault. A payload that was not refused before may go
 //! there at once, since its acceptance would clear the rule; the refused ones wait.
 
+use super::body_limit::BodyLimit;
+use super::pace::Pace;
 use crate::clock::Mono;
+use crate::config::Config;
 use crate::limits::{HOLD_FIRST, HOLD_MOST, REFUSALS_UNPROVEN_MAX};
 use crate::planted::{Bug, is_planted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// A place in the list of rules.
@@ -104,6 +109,8 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Rules {
     rules: Mutex<List>,
+    /// How long bodies may be.
+    pub body_limit: BodyLimit,
     changed: Notify,
     /// How often a rule became usable that was not.
     changes: AtomicU64,
@@ -112,8 +119,25 @@ pub struct Rules {
 #[derive(Debug)]
 struct List {
     rules: Vec<Rule>,
-    /// Turns given so far.
-    turns: u64,
+    /// Where the rule stood whose turn was the last: see [`Rule::given`].
+    given: u64,
+}
+
+/// What there is to say about a rule, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleReport {
+    /// Whether it can be used.
+    pub standing: Standing,
+    /// Rows that it has accepted.
+    pub rows: u64,
+    /// Bytes that it has accepted, by the reading of the limits.
+    pub bytes: u64,
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Of those, answered 429.
+    pub throttled: u64,
+    /// Bytes a minute that are sent to it at most.
+    pub bytes_a_minute_max: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -123,8 +147,12 @@ struct Rule {
     paused_until: Mono,
     /// A request was let through to a held rule and has not ended yet.
     is_probed: bool,
-    /// Number of its last turn.
-    used_at: u64,
+    /// Bytes that it was given, and those that it missed while it was closed.
+    given: u64,
+    pace: Pace,
+    requests: u64,
+    throttled: u64,
+    bytes_accepted: u64,
     /// Rows that it has accepted.
     rows_accepted: u64,
     /// Refusals since it last accepted.
@@ -134,14 +162,24 @@ struct Rule {
 }
 
 impl Rules {
+    /// Those of the configuration, open.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Rules::new(config.sentinel.rules.len(), BodyLimit::new(&config.batch))
+    }
+
     /// `rules_count` open rules.
     #[must_use]
-    pub fn new(rules_count: usize) -> Self {
+    pub fn new(rules_count: usize, body_limit: BodyLimit) -> Self {
         let rule = Rule {
             standing: Standing::Open,
             paused_until: Mono(0),
             is_probed: false,
-            used_at: 0,
+            given: 0,
+            pace: Pace::new(),
+            requests: 0,
+            throttled: 0,
+            bytes_accepted: 0,
             rows_accepted: 0,
             refusals: 0,
             holds: 0,
@@ -149,33 +187,36 @@ impl Rules {
         Rules {
             rules: Mutex::new(List {
                 rules: vec![rule; rules_count],
-                turns: 0,
+                given: 0,
             }),
+            body_limit,
             changed: Notify::new(),
             changes: AtomicU64::new(0),
         }
     }
 
-    /// Which rule to send to. The caller sends there and reports what came of it.
+    /// Which rule to send a body of `bytes` to. The caller sends it there and reports what came of
+    /// it.
     #[must_use]
-    pub fn turn(&self, asker: Asker, now: Mono) -> Turn {
+    pub fn turn(&self, asker: Asker, bytes: u64, now: Mono) -> Turn {
         let mut list = self.list();
-        match list.choose(asker, now) {
-            Some(index) => {
-                // What was refused has no choice of its rule, and so takes nobody's turn: else its
-                // tries would keep the others away, which alone can prove that the rule works.
-                let turns = (asker == Asker::Fresh).then(|| {
-                    list.turns += 1;
-                    list.turns
-                });
-                if let Some(rule) = list.rules.get_mut(index) {
-                    rule.used_at = turns.unwrap_or(rule.used_at);
-                    rule.take_turn(now);
-                }
-                Turn::Use(RuleIndex(index))
+        let Some(index) = list.choose(asker, now) else {
+            list.hold_up(now);
+            return Turn::Wait(list.next_change(now));
+        };
+        let List { rules, given } = &mut *list;
+        if let Some(rule) = rules.get_mut(index) {
+            // What was refused has no choice of its rule, and so takes nobody's turn: else its
+            // tries would keep the others away, which alone can prove that the rule works.
+            if asker == Asker::Fresh {
+                *given = rule.given.max(*given);
+                rule.given = *given + bytes;
             }
-            None => Turn::Wait(list.next_change(now)),
+            rule.requests += 1;
+            rule.pace.sent(bytes, now);
+            rule.take_turn(now);
         }
+        Turn::Use(RuleIndex(index))
     }
 
     /// How often a rule became usable that was not.
@@ -190,13 +231,15 @@ impl Rules {
         self.changed.notified()
     }
 
-    /// The rule has accepted so many rows.
-    pub fn accepted(&self, rule: RuleIndex, rows_count: u64) {
+    /// The rule has accepted so many rows in a body of `bytes`.
+    pub fn accepted(&self, rule: RuleIndex, rows_count: u64, bytes: u64, now: Mono) {
         let mut list = self.list();
         let Some(rule) = list.rules.get_mut(rule.0) else {
             return;
         };
         rule.rows_accepted += rows_count;
+        rule.bytes_accepted += bytes;
+        rule.pace.accepted(bytes, now);
         rule.refusals = 0;
         rule.holds = 0;
         rule.is_probed = false;
@@ -211,12 +254,15 @@ impl Rules {
         }
     }
 
-    /// The rule is not to be used before `until`.
-    pub fn pause(&self, rule: RuleIndex, until: Mono) {
+    /// The rule has answered 429, and is not to be used for `pause`.
+    pub fn throttled(&self, rule: RuleIndex, pause: Duration, now: Mono) {
         let mut list = self.list();
         let Some(rule) = list.rules.get_mut(rule.0) else {
             return;
         };
+        rule.throttled += 1;
+        rule.pace.throttled(pause, now);
+        let until = now.plus(pause);
         rule.is_probed = false;
         rule.paused_until = rule.paused_until.max(until);
         rule.standing = match rule.standing {
@@ -267,6 +313,20 @@ impl Rules {
         self.list().rules.iter().map(|rule| rule.standing).collect()
     }
 
+    /// All rules, in the order of the configuration.
+    #[must_use]
+    pub fn reports(&self) -> Vec<RuleReport> {
+        let report = |rule: &Rule| RuleReport {
+            standing: rule.standing,
+            rows: rule.rows_accepted,
+            bytes: rule.bytes_accepted,
+            requests: rule.requests,
+            throttled: rule.throttled,
+            bytes_a_minute_max: rule.pace.bytes_a_minute(),
+        };
+        self.list().rules.iter().map(report).collect()
+    }
+
     fn list(&self) -> MutexGuard<'_, List> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -274,33 +334,48 @@ impl Rules {
 
 impl List {
     fn choose(&self, asker: Asker, now: Mono) -> Option<usize> {
-        let least_recent = |may: &dyn Fn(&Rule) -> bool| {
-            let usable = self.rules.iter().enumerate().filter(|(_, rule)| may(rule));
+        let least_given = |may: &dyn Fn(&Rule) -> bool| {
+            let usable = self
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(_, rule)| may(rule) && rule.pace.ready_at() <= now);
             usable
-                .min_by_key(|(_, rule)| rule.used_at)
+                .min_by_key(|(_, rule)| rule.given)
                 .map(|(index, _)| index)
         };
-        let open = || least_recent(&|rule| rule.is_open(now));
-        let probe = || least_recent(&|rule| rule.is_probe_due(now));
+        let open = || least_given(&|rule| rule.is_open(now));
+        let probe = || least_given(&|rule| rule.is_probe_due(now));
         match asker {
             // a probe first: what it costs is one request a minute, and nobody would find out
             // that a rule works again while others carry the load
             Asker::Fresh => probe()
                 .or_else(open)
-                .or_else(|| least_recent(&Rule::is_suspected)),
+                .or_else(|| least_given(&Rule::is_suspected)),
             Asker::Refused(RuleIndex(index)) => {
-                let is_open = self.rules.get(index).is_some_and(|rule| rule.is_open(now));
+                let may = |rule: &Rule| rule.is_open(now) && rule.pace.ready_at() <= now;
+                let is_open = self.rules.get(index).is_some_and(may);
                 is_open.then_some(index).or_else(open).or_else(probe)
             }
         }
     }
 
     fn next_change(&self, now: Mono) -> Mono {
-        let times = self.rules.iter().map(|rule| match rule.standing {
-            Standing::Open => now,
-            Standing::Paused(until) | Standing::Held(_, until) => until,
+        let times = self.rules.iter().map(|rule| {
+            let until = match rule.standing {
+                Standing::Open => now,
+                Standing::Paused(until) | Standing::Held(_, until) => until,
+            };
+            until.max(rule.pace.ready_at())
         });
         times.min().unwrap_or_else(|| now.plus(HOLD_MOST))
+    }
+
+    /// Somebody waits: those that are open are open, and their pace alone is what he waits for.
+    fn hold_up(&mut self, now: Mono) {
+        for rule in self.rules.iter_mut().filter(|rule| rule.is_open(now)) {
+            rule.pace.holds_up();
+        }
     }
 }
 
@@ -356,7 +431,6 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const A: RuleIndex = RuleIndex(0);
     const B: RuleIndex = RuleIndex(1);
@@ -365,13 +439,17 @@ mod tests {
         Mono(0).plus(Duration::from_secs(seconds))
     }
 
+    fn rules_of(count: usize) -> Rules {
+        Rules::new(count, BodyLimit::strict(1_000_000))
+    }
+
     fn turn(rules: &Rules, seconds: u64) -> Turn {
-        rules.turn(Asker::Fresh, at(seconds))
+        rules.turn(Asker::Fresh, 1000, at(seconds))
     }
 
     #[test]
     fn payloads_go_round_over_the_open_rules() {
-        let rules = Rules::new(3);
+        let rules = rules_of(3);
         let turns: Vec<_> = (0..6).map(|_| turn(&rules, 0)).collect();
         assert_eq!(
             turns,
@@ -381,15 +459,15 @@ mod tests {
 
     #[test]
     fn a_throttled_rule_pauses_alone_and_comes_back() {
-        let rules = Rules::new(2);
-        rules.pause(A, at(30));
+        let rules = rules_of(2);
+        rules.throttled(A, Duration::from_secs(30), at(0));
         assert_eq!(turn(&rules, 1), Turn::Use(B));
         assert_eq!(turn(&rules, 1), Turn::Use(B));
-        rules.pause(B, at(20));
-        rules.pause(B, at(10));
+        rules.throttled(B, Duration::from_secs(20), at(0));
+        rules.throttled(B, Duration::from_secs(10), at(0));
         assert_eq!(turn(&rules, 2), Turn::Wait(at(20)));
         // what was under way may still be accepted, and that does not end the pause
-        rules.accepted(B, 5);
+        rules.accepted(B, 5, 1000, at(0));
         assert_eq!(turn(&rules, 3), Turn::Wait(at(20)));
         assert_eq!(turn(&rules, 20), Turn::Use(B));
         assert_eq!(turn(&rules, 30), Turn::Use(A));
@@ -398,12 +476,12 @@ mod tests {
     #[test]
     fn a_pause_that_was_asked_for_is_kept_whatever_is_answered_meanwhile() {
         for reason in [HoldReason::Forbidden, HoldReason::Suspected] {
-            let rules = Rules::new(1);
-            rules.pause(A, at(20));
+            let rules = rules_of(1);
+            rules.throttled(A, Duration::from_secs(20), at(0));
             // of requests that were under way
             rules.hold(A, reason, at(1), 0.0);
             assert_eq!(turn(&rules, 10), Turn::Wait(at(20)));
-            rules.accepted(A, 1);
+            rules.accepted(A, 1, 1000, at(0));
             assert_eq!(turn(&rules, 10), Turn::Wait(at(20)));
             assert_eq!(turn(&rules, 20), Turn::Use(A));
         }
@@ -411,10 +489,10 @@ mod tests {
 
     #[test]
     fn what_was_refused_takes_nobodys_turn() {
-        let rules = Rules::new(2);
+        let rules = rules_of(2);
         assert_eq!(turn(&rules, 0), Turn::Use(A));
         for second in 1..10 {
-            let again = rules.turn(Asker::Refused(B), at(second));
+            let again = rules.turn(Asker::Refused(B), 1000, at(second));
             assert_eq!(again, Turn::Use(B));
         }
         // it is still the one that new payloads have used least
@@ -423,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_held_rule_is_probed_ever_more_slowly_by_one_request_and_opens_when_one_is_accepted() {
-        let rules = Rules::new(1);
+        let rules = rules_of(1);
         // eight requests were under way
         for _ in 0..8 {
             rules.hold(A, HoldReason::Forbidden, at(0), 0.0);
@@ -440,7 +518,7 @@ mod tests {
             );
             rules.hold(A, HoldReason::Forbidden, at(now), 0.0);
         }
-        rules.accepted(A, 1);
+        rules.accepted(A, 1, 1000, at(0));
         assert_eq!(rules.standings(), [Standing::Open]);
         rules.hold(A, HoldReason::NotFound, at(now), 0.0);
         assert_eq!(turn(&rules, now), Turn::Wait(at(now + 1)));
@@ -448,11 +526,11 @@ mod tests {
 
     #[test]
     fn a_held_rule_lets_others_go_on() {
-        let rules = Rules::new(2);
+        let rules = rules_of(2);
         rules.hold(A, HoldReason::NotFound, at(0), 0.0);
         assert_eq!(turn(&rules, 0), Turn::Use(B));
         assert_eq!(turn(&rules, 0), Turn::Use(B));
-        assert_eq!(rules.turn(Asker::Refused(B), at(5)), Turn::Use(B));
+        assert_eq!(rules.turn(Asker::Refused(B), 1000, at(5)), Turn::Use(B));
         // a probe
         assert_eq!(turn(&rules, 5), Turn::Use(A));
         assert_eq!(turn(&rules, 6), Turn::Use(B));
@@ -460,38 +538,72 @@ mod tests {
 
     #[test]
     fn a_rule_that_refuses_everything_is_suspected_and_only_fresh_payloads_may_clear_it() {
-        let rules = Rules::new(1);
+        let rules = rules_of(1);
         for refusals in 1..=REFUSALS_UNPROVEN_MAX {
             let (_, is_suspect) = rules.refused(A, at(0), 0.0);
             assert_eq!(is_suspect, refusals == REFUSALS_UNPROVEN_MAX);
         }
-        assert_eq!(rules.turn(Asker::Refused(A), at(0)), Turn::Wait(at(1)));
-        assert_eq!(rules.turn(Asker::Fresh, at(0)), Turn::Use(A));
-        rules.pause(A, at(5));
-        assert_eq!(rules.turn(Asker::Fresh, at(0)), Turn::Wait(at(5)));
-        assert_eq!(rules.turn(Asker::Fresh, at(5)), Turn::Use(A));
+        assert_eq!(
+            rules.turn(Asker::Refused(A), 1000, at(0)),
+            Turn::Wait(at(1))
+        );
+        assert_eq!(rules.turn(Asker::Fresh, 1000, at(0)), Turn::Use(A));
+        rules.throttled(A, Duration::from_secs(5), at(0));
+        assert_eq!(rules.turn(Asker::Fresh, 1000, at(0)), Turn::Wait(at(5)));
+        assert_eq!(rules.turn(Asker::Fresh, 1000, at(5)), Turn::Use(A));
         assert_eq!(rules.refused(A, at(5), 0.0), (0, true));
-        rules.accepted(A, 10);
-        assert_eq!(rules.turn(Asker::Refused(A), at(0)), Turn::Use(A));
-        assert_eq!(rules.refused(A, at(0), 0.0), (10, false));
+        rules.accepted(A, 10, 1000, at(0));
+        assert_eq!(rules.turn(Asker::Refused(A), 1000, at(5)), Turn::Use(A));
+        assert_eq!(rules.refused(A, at(5), 0.0), (10, false));
     }
 
     #[test]
     fn what_was_refused_goes_to_the_rule_that_refused_it_while_that_is_open() {
-        let rules = Rules::new(3);
+        let rules = rules_of(3);
         for _ in 0..4 {
-            assert_eq!(rules.turn(Asker::Refused(B), at(0)), Turn::Use(B));
+            assert_eq!(rules.turn(Asker::Refused(B), 1000, at(0)), Turn::Use(B));
         }
-        rules.pause(B, at(10));
-        assert_eq!(rules.turn(Asker::Refused(B), at(0)), Turn::Use(A));
+        rules.throttled(B, Duration::from_secs(10), at(0));
+        assert_eq!(rules.turn(Asker::Refused(B), 1000, at(0)), Turn::Use(A));
+    }
+
+    #[test]
+    fn bytes_are_shared_out_evenly_and_a_rule_that_comes_back_gets_its_part_and_no_more() {
+        let rules = rules_of(3);
+        let mut given = [0_u64; 3];
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut spread = |seconds: u64, bytes: u64, given: &mut [u64; 3]| {
+            let end = given.iter().sum::<u64>() + bytes;
+            while given.iter().sum::<u64>() < end {
+                let bytes = random.u64(100..1000);
+                let Turn::Use(rule) = rules.turn(Asker::Fresh, bytes, at(seconds)) else {
+                    panic!("no rule is open");
+                };
+                given[rule.0] += bytes;
+            }
+        };
+        spread(1, 300_000, &mut given);
+        assert!(
+            given.iter().all(|bytes| (99_000..101_000).contains(bytes)),
+            "{given:?}"
+        );
+        rules.throttled(B, Duration::from_secs(30), at(1));
+        spread(2, 200_000, &mut given);
+        assert!((99_000..101_000).contains(&given[1]), "{given:?}");
+        given = [0; 3];
+        spread(40, 300_000, &mut given);
+        assert!(
+            given.iter().all(|bytes| (99_000..101_000).contains(bytes)),
+            "{given:?}"
+        );
     }
 
     #[tokio::test]
     async fn whoever_waits_is_told_when_a_rule_opens() {
-        let rules = Rules::new(1);
+        let rules = rules_of(1);
         rules.hold(A, HoldReason::Forbidden, at(0), 0.0);
         let changed = rules.changed();
-        rules.accepted(A, 1);
+        rules.accepted(A, 1, 1000, at(0));
         tokio::time::timeout(Duration::from_secs(5), changed)
             .await
             .unwrap();

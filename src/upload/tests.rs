@@ -60,10 +60,11 @@ fn config_for(
             wire_bytes_max: 1_000_000,
             linger: Duration::from_millis(50),
             gzip_level: 1,
+            body_limit: config::BodyReading::Strict,
         },
         sentinel: config::Sentinel {
             endpoint: url.clone(),
-            rules: vec![RuleId("dcr-00000000000000000000000000000001".into())],
+            rules: vec![RuleId("dcr-00000000000000000000000000000001".into()).into()],
             stream: StreamName("Custom-CommonSecurityLog".into()),
             identity: Identity::ClientSecret(ClientSecret {
                 tenant_id: "t".into(),
@@ -397,7 +398,7 @@ async fn a_throttled_rule_pauses_for_as_long_as_it_asks_while_the_other_goes_on(
         config
             .sentinel
             .rules
-            .push(RuleId("dcr-00000000000000000000000000000002".into()));
+            .push(RuleId("dcr-00000000000000000000000000000002".into()).into());
     });
     for _ in 0..10 {
         bench.send(10).await;

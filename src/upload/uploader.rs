@@ -225,6 +225,8 @@ impl Uploader {
             let is_last = self.ring.is_finished() || self.course != Course::Run;
             return (is_due || is_last) && self.seal(now);
         };
+        let rules = &self.desk.common.rules;
+        self.batch.allow(rules.body_limit.raw_bytes_max());
         match self.batch.fill(pages, now.mono) {
             Filled::Page => {
                 if let Some(pages) = self.pages.take() {

@@ -18,7 +18,7 @@ use super::request::{Reply, Silence, SilenceReason};
 use super::rules::HoldReason;
 use crate::client::Answer;
 use crate::clock::Wall;
-use crate::limits::{BODY_BYTES_NEAR_LIMIT, RETRY_AFTER_ABSENT};
+use crate::limits::{BODY_BYTES_NEAR_LIMIT, RETRY_AFTER_ABSENT, SERVICE_BODY_BYTES_MAX};
 use crate::log::safe_text;
 use crate::metrics::Counter;
 use crate::retry::retry_after;
@@ -128,10 +128,11 @@ const CONFIGURATION_CODES: [&str; 9] = [
     "UnsupportedContentEncoding",
 ];
 
-/// What `reply` to a body of `wire_bytes` means.
+/// What `reply` to a body means that has so many bytes on the wire and so many of JSON.
 #[must_use]
-pub fn judge(reply: &Reply, wire_bytes: usize, now: Wall) -> Verdict {
-    let is_long = wire_bytes >= BODY_BYTES_NEAR_LIMIT;
+pub fn judge(reply: &Reply, (wire_bytes, raw_bytes): (usize, usize), now: Wall) -> Verdict {
+    // near the limit by the one reading, beyond it by the other
+    let is_long = wire_bytes >= BODY_BYTES_NEAR_LIMIT || raw_bytes > SERVICE_BODY_BYTES_MAX;
     match reply {
         Reply::Answer(answer) => judge_answer(answer, is_long, now),
         Reply::Silence(silence) => judge_silence(silence, is_long),
@@ -235,7 +236,7 @@ mod tests {
             headers: map,
             body: body.into(),
         };
-        judge(&Reply::Answer(answer), 1000, Wall(0))
+        judge(&Reply::Answer(answer), (1000, 5000), Wall(0))
     }
 
     #[test]
@@ -330,7 +331,7 @@ mod tests {
                 is_sent_whole,
                 cause,
             });
-            let verdict = judge(&reply, wire_bytes, Wall(0));
+            let verdict = judge(&reply, (wire_bytes, wire_bytes), Wall(0));
             assert_eq!(verdict.kind, Kind::Silent(reason));
             assert_eq!(verdict.may_be_too_large, may_be_too_large);
             assert_eq!(verdict.is_ambiguous, is_sent_whole);

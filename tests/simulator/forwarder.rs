@@ -10,6 +10,7 @@ use cefline::page::RowPage;
 use cefline::ring::Ring;
 use cefline::spool::disk::Disk;
 use cefline::spool::{Command, Event, Keeper, Place, Settings, Space};
+use cefline::upload::body_limit::BodyLimit;
 use cefline::upload::{Rules, State, Uploader};
 use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -108,7 +109,7 @@ impl Forwarder {
             plan.pages * (cefline::limits::PAGE_BYTES + cefline::limits::PAGE_BYTES_SLACK),
             1,
         ));
-        let rules = Arc::new(Rules::new(plan.rules));
+        let rules = Arc::new(Rules::new(plan.rules, BodyLimit::new(&plan.config.batch)));
         let state = Arc::new(State::default());
         let space = Arc::new(Space::new(plan.space_bytes, Some(0)));
         let settings = Settings {

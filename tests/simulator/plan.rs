@@ -134,6 +134,13 @@ fn config() -> &'static Config {
     })
 }
 
+const BODY_READINGS: [config::BodyReading; 4] = [
+    config::BodyReading::Strict,
+    config::BodyReading::Strict,
+    config::BodyReading::Wire,
+    config::BodyReading::Auto,
+];
+
 impl Plan {
     pub(crate) fn of(seed: u64) -> Plan {
         let random = &mut Rng::with_seed(seed);
@@ -145,6 +152,7 @@ impl Plan {
             wire_bytes_max: size * random.usize(500..2000),
             linger: Duration::from_millis(*random.choice(&[20, 100, 300, 1000, 3000]).unwrap()),
             gzip_level: 1,
+            body_limit: *random.choice(&BODY_READINGS).unwrap(),
         };
         config.sentinel.requests_in_flight = random.usize(1..5);
         config.sentinel.request_time_max = Duration::from_secs(random.u64(2..20));
