@@ -313,6 +313,8 @@ pub struct Sentinel {
     pub requests_in_flight: usize,
     /// One request, from connect to the last byte of the answer.
     pub request_time_max: Duration,
+    /// A row about the forwarder itself so often; nothing for never.
+    pub heartbeat: Option<Duration>,
 }
 
 impl Sentinel {

@@ -165,6 +165,14 @@ pub const PACE_BURST: Duration = Duration::from_secs(1);
 /// Slowest pace that 429 can teach, in bytes a second: a two-hundredth of the documented limit. No rule is known to
 /// take less, and a service that answers 429 at random must not bring us to a stop.
 pub const PACE_LEAST: f64 = 10e6 / 60.0;
+/// A row about the forwarder itself so often, by default: Sentinel's rules look back over minutes.
+pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(60);
+/// Most often and least often that may be configured.
+pub const HEARTBEAT_LEAST: Duration = Duration::from_secs(1);
+/// See [`HEARTBEAT_LEAST`].
+pub const HEARTBEAT_MOST: Duration = Duration::from_secs(3600);
+/// Samples from which it is told how far behind the uploads are: 8 minutes of seconds, then coarser.
+pub const LAG_SAMPLES_MAX: usize = 512;
 /// Between two steps of a pace that grows.
 pub const PACE_GROWTH_PAUSE: Duration = Duration::from_secs(10);
 /// A 429 within this time of another one is no accident.

@@ -1,30 +1,34 @@
 //! The running program: the only place that knows all stages. Starts them in the order in which
 //! nothing can be lost, watches over them, and stops them in the order of the flow.
 
+mod heartbeat;
 mod keep;
+mod lag;
 mod report;
 mod view;
 
 pub use report::Report;
 pub use view::View;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Mono};
 use crate::config::{Config, ConfigError, Machine};
 use crate::failure::Failure;
 use crate::heart::Heart;
 use crate::listen::{self, Listening, Port};
-use crate::metrics::{Counter, Counters, Latency};
+use crate::metrics::{Counter, Counters, Latency, Snapshot, Tally};
 use crate::ring::Ring;
 use crate::supervisor::Supervisor;
 use crate::upload::{self, Destination, Own, Runner, Stop};
-use crate::watch;
+use crate::watch::{self, Watched};
+use heartbeat::Beat;
 use keep::Keepers;
+use lag::Lag;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -46,6 +50,9 @@ pub struct Forwarder {
     destination: signal::Sender<Arc<Destination>>,
     /// What is counted here, by whoever holds the forwarder.
     counters: Arc<Counters>,
+    lag: Lag,
+    /// When the last heartbeat was, and what had been counted by then.
+    last_beat: (Mono, Snapshot),
 }
 
 impl Forwarder {
@@ -134,6 +141,7 @@ impl Forwarder {
             hearts: [listening.hearts(), &upload_hearts].concat(),
             spool: keepers.view(),
             refused_reload: Mutex::default(),
+            lag_ms: AtomicU64::new(0),
         });
         if let Some(listener) = watcher {
             start_watcher(listener, view.clone());
@@ -148,6 +156,8 @@ impl Forwarder {
             settings,
             destination,
             counters: control,
+            lag: Lag::default(),
+            last_beat: (clock.mono(), Snapshot::of([])),
         })
     }
 
@@ -207,6 +217,67 @@ impl Forwarder {
         !has_ended
     }
 
+    /// Notes how far behind the uploads are, and sends a heartbeat if one is due. To be called about
+    /// once a second.
+    pub fn beat(&mut self) {
+        let now = self.view.clock.now();
+        let snapshot = self.view.snapshot();
+        let done = snapshot.received().saturating_sub(snapshot.held());
+        let lag = self.lag.note(snapshot.received(), done, now.mono);
+        let lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        self.view.lag_ms.store(lag_ms, Ordering::Relaxed);
+        let config = self.config();
+        let (last, before) = &self.last_beat;
+        let time = now.mono.since(*last);
+        // the first one at once, so that a newcomer finds something in the table
+        let is_first = before.received() == 0 && self.counters.value(Counter::Heartbeats) == 0;
+        match config.sentinel.heartbeat {
+            Some(period) if is_first || time >= period => {}
+            _ => return,
+        }
+        let readiness = self.view.readiness();
+        let row = Beat {
+            now: now.wall,
+            host: &config.map.collector_host_name,
+            uptime: now.mono.since(self.view.started_at),
+            time,
+            before,
+            snapshot: &snapshot,
+            lag,
+            accepted_ago: self.view.accepted_ago(now.mono),
+            connections: self.connections(),
+            readiness: readiness.as_ref().unwrap_or_else(|text| text),
+            is_well: readiness.as_ref().is_ok_and(|text| text == "ready"),
+        }
+        .row();
+        self.send(&row, now.mono);
+        self.last_beat = (now.mono, snapshot);
+    }
+
+    /// Sends a row of our own, if there is a page for it.
+    fn send(&self, row: &[u8], now: Mono) {
+        let ring = &self.view.ring;
+        let Some(mut page) = ring.claim() else {
+            return self.counters.add(Counter::HeartbeatsSkipped, 1);
+        };
+        // no longer than any body may be, by far
+        let written = page.write_row(now, usize::MAX, |out| out.extend_from_slice(row));
+        if written.is_err() {
+            return ring.give_back(page);
+        }
+        let mut tally = Tally::default();
+        for counter in [
+            Counter::Heartbeats,
+            Counter::RowsWritten,
+            Counter::RowsHanded,
+            Counter::PagesHanded,
+        ] {
+            tally.add(counter, 1);
+        }
+        tally.publish(&self.counters);
+        ring.hand_over(page, now);
+    }
+
     /// Connections open now.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -240,6 +311,8 @@ impl Forwarder {
             settings: _,
             destination: _,
             counters: _,
+            lag: _,
+            last_beat: _,
         } = self;
         let mut is_broken = view.is_broken.load(Ordering::Acquire) || !listening.join();
         for uploader in uploaders {

@@ -34,6 +34,7 @@ pub mod rules;
 pub mod state;
 pub mod uploader;
 pub mod verdict;
+mod want;
 
 pub use desk::{Action, Input};
 pub use request::Request;

@@ -102,6 +102,7 @@ fn of_sentinel(old: &Sentinel) {
         ca_file: _,
         requests_in_flight: _,
         request_time_max: _,
+        heartbeat: _,
     } = old;
 }
 

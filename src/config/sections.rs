@@ -21,13 +21,14 @@ use super::{
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
     CONNECTIONS_DEFAULT, CONNECTIONS_MOST, FRAME_BYTES_DEFAULT, FRAME_BYTES_LEAST,
-    FRAME_BYTES_MOST, GZIP_LEVEL_DEFAULT, GZIP_LEVEL_LEAST, GZIP_LEVEL_MOST, LINGER_DEFAULT,
-    LINGER_LEAST, LINGER_MOST, LISTENERS_MOST, PAGES_BYTES_DEFAULT, PAGES_BYTES_LEAST,
-    PAGES_BYTES_MOST, PARTIAL_AGE_DEFAULT, PARTIAL_AGE_LEAST, PARTIAL_AGE_MOST,
-    PARTIAL_BYTES_DEFAULT, PARTIAL_BYTES_MOST, QUARANTINE_BYTES_DEFAULT, REQUEST_TIME_DEFAULT,
-    REQUEST_TIME_LEAST, REQUEST_TIME_MOST, REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST,
-    RULES_MOST, SERVICE_BODY_BYTES_MAX, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST,
-    SPOOL_DIRECTORY_DEFAULT, SPOOL_DRAIN_SHARE_DEFAULT, STOP_TIME_DEFAULT, STOP_TIME_MOST,
+    FRAME_BYTES_MOST, GZIP_LEVEL_DEFAULT, GZIP_LEVEL_LEAST, GZIP_LEVEL_MOST, HEARTBEAT_DEFAULT,
+    HEARTBEAT_LEAST, HEARTBEAT_MOST, LINGER_DEFAULT, LINGER_LEAST, LINGER_MOST, LISTENERS_MOST,
+    PAGES_BYTES_DEFAULT, PAGES_BYTES_LEAST, PAGES_BYTES_MOST, PARTIAL_AGE_DEFAULT,
+    PARTIAL_AGE_LEAST, PARTIAL_AGE_MOST, PARTIAL_BYTES_DEFAULT, PARTIAL_BYTES_MOST,
+    QUARANTINE_BYTES_DEFAULT, REQUEST_TIME_DEFAULT, REQUEST_TIME_LEAST, REQUEST_TIME_MOST,
+    REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST, RULES_MOST, SERVICE_BODY_BYTES_MAX,
+    SPOOL_BYTES_DEFAULT, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SPOOL_DIRECTORY_DEFAULT,
+    SPOOL_DRAIN_SHARE_DEFAULT, STOP_TIME_DEFAULT, STOP_TIME_MOST,
 };
 
 /// What reading a text gave.
@@ -262,6 +263,19 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
     let request_time_max = section.or("request_time_max", REQUEST_TIME_DEFAULT, |written| {
         value::time(written, REQUEST_TIME_LEAST..=REQUEST_TIME_MOST)
     });
+    let heartbeat = section.or(
+        "heartbeat",
+        Some(HEARTBEAT_DEFAULT),
+        |written| match written.as_str() {
+            Some("off") => Ok(None),
+            _ => value::time(written, HEARTBEAT_LEAST..=HEARTBEAT_MOST)
+                .map(Some)
+                .map_err(|wrong| Wrong {
+                    allowed: format!("\"off\", or {}", wrong.allowed),
+                    ..wrong
+                }),
+        },
+    );
     let cloud = endpoint
         .as_ref()
         .and_then(|endpoint| Cloud::of_endpoint(endpoint.host()))
@@ -277,6 +291,7 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
         ca_file,
         requests_in_flight,
         request_time_max,
+        heartbeat,
     })
 }
 

@@ -35,7 +35,7 @@ pub struct Faults {
 
     /// Share of calls answered with one of `error_status`.
     pub error_rate: f64,
-    /// 500, 502, 503, 504, or any other status from 400.
+    /// 500, 502, 503, 504, or any other status from 300; those below 400 lead elsewhere.
     pub error_status: Vec<u16>,
     /// Body of such an answer.
     pub error_body: ErrorBody,
@@ -105,6 +105,8 @@ pub enum ErrorBody {
     Empty,
     /// The API's error shape.
     Json,
+    /// Four megabytes of text.
+    Huge,
 }
 
 /// How a body over the limit is refused.
@@ -252,8 +254,8 @@ impl Faults {
             }
         }
         for status in self.error_status.iter().chain([&self.token_error_status]) {
-            if !(400..=599).contains(status) {
-                return Err(format!("status {status} is no error: 400 to 599"));
+            if !(300..=599).contains(status) {
+                return Err(format!("status {status} is no error: 300 to 599"));
             }
         }
         if self.error_status.is_empty() {
@@ -378,10 +380,16 @@ pub fn gateway_error(status: u16, body: ErrorBody) -> Reply {
         504 => "Gateway Time-out",
         _ => "Error",
     };
-    match body {
+    let reply = match body {
+        ErrorBody::Huge => Reply::text(status, "x".repeat(4 << 20)),
         ErrorBody::Html => Reply::html(status, reason),
         ErrorBody::Empty => Reply::empty(status),
         ErrorBody::Json => Reply::error(status, "InternalError", reason),
+    };
+    match status {
+        300..=399 => reply.with("location", "/elsewhere"),
+        429 => reply.with("retry-after", "1"),
+        _ => reply,
     }
 }
 

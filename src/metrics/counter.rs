@@ -75,6 +75,12 @@ counters! {
     /// Reads from sockets that brought bytes.
     Reads => "reads_total",
 
+    // ---- of our own
+    /// Rows about the forwarder itself.
+    Heartbeats => "heartbeats_total",
+    /// Heartbeats that were left out, as all pages were in use.
+    HeartbeatsSkipped => "heartbeats_skipped_total",
+
     // ---- frames
     /// Syslog frames received, whole, cut or partial; each becomes a row or is lost with a reason.
     FramesReceived => "frames_received_total",
@@ -441,12 +447,19 @@ impl Snapshot {
             + self.value(Counter::RowsLostDropped)
     }
 
-    /// Frames received and rows recovered minus everything that accounts for them: zero unless the
-    /// program is wrong.
+    /// Everything that must be accounted for: frames received, rows recovered, heartbeats.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.value(Counter::FramesReceived)
+            + self.value(Counter::RowsRecovered)
+            + self.value(Counter::Heartbeats)
+    }
+
+    /// What has been received minus everything that accounts for it: zero unless the program is
+    /// wrong.
     #[must_use]
     pub fn imbalance(&self) -> i128 {
-        let received = i128::from(self.value(Counter::FramesReceived))
-            + i128::from(self.value(Counter::RowsRecovered));
+        let received = i128::from(self.received());
         let accounted = i128::from(self.value(Counter::RowsUploaded))
             + i128::from(self.held())
             + i128::from(self.frames_lost())

@@ -36,6 +36,42 @@ pub struct Gauges {
     pub accepted_ago: Option<Duration>,
     /// Nothing without a spool.
     pub spool: Option<SpoolGauges>,
+    /// Each rule.
+    pub rules: Vec<RuleGauges>,
+    /// How long bodies may be.
+    pub body: BodyGauges,
+    /// How far behind the uploads are.
+    pub lag: Duration,
+}
+
+/// One data collection rule.
+#[derive(Debug, Clone)]
+pub struct RuleGauges {
+    /// Its immutable id.
+    pub rule: String,
+    /// It takes rows now.
+    pub is_open: bool,
+    /// Rows that it has accepted.
+    pub rows: u64,
+    /// Bytes that it has accepted, by the reading of the limits.
+    pub bytes: u64,
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Of those, answered 429.
+    pub throttled: u64,
+    /// Bytes a minute that are sent to it at most.
+    pub bytes_a_minute_max: u64,
+}
+
+/// Bytes of JSON in one body.
+#[derive(Debug, Clone, Default)]
+pub struct BodyGauges {
+    /// At most, now.
+    pub max: usize,
+    /// Most that was accepted.
+    pub accepted_most: usize,
+    /// Least that was refused as too large; nothing if none was.
+    pub refused_least: Option<usize>,
 }
 
 /// What is true of the spool now.
@@ -64,8 +100,85 @@ pub fn page<'a>(
     counters(&mut text, snapshot);
     held(&mut text, snapshot);
     latency(&mut text, latencies);
+    rules(&mut text, &gauges.rules);
+    body(&mut text, &gauges.body);
     state(&mut text, gauges);
     text
+}
+
+fn rules(text: &mut String, rules: &[RuleGauges]) {
+    type Value = fn(&RuleGauges) -> u64;
+    let families: [(&str, &str, &str, Value); 6] = [
+        (
+            "rule_open",
+            "gauge",
+            "1 while the data collection rule takes rows.",
+            |rule| u64::from(rule.is_open),
+        ),
+        (
+            "rule_rows_total",
+            "counter",
+            "Rows that the rule has accepted.",
+            |rule| rule.rows,
+        ),
+        (
+            "rule_bytes_total",
+            "counter",
+            "Bytes that the rule has accepted: of JSON, or on the wire with batch.body_limit = \"wire\".",
+            |rule| rule.bytes,
+        ),
+        (
+            "rule_requests_total",
+            "counter",
+            "Requests that were sent to the rule.",
+            |rule| rule.requests,
+        ),
+        (
+            "rule_throttled_total",
+            "counter",
+            "Requests that the rule has answered 429.",
+            |rule| rule.throttled,
+        ),
+        (
+            "rule_bytes_a_minute_max",
+            "gauge",
+            "Bytes a minute that are sent to the rule at most: Azure's limit, or what its 429 have taught.",
+            |rule| rule.bytes_a_minute_max,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        head(text, name, kind, help);
+        for rule in rules {
+            let (id, value) = (&rule.rule, value(rule));
+            let _ = writeln!(text, "{PREFIX}{name}{{rule=\"{id}\"}} {value}");
+        }
+    }
+}
+
+fn body(text: &mut String, body: &BodyGauges) {
+    let families = [
+        (
+            "body_raw_bytes_max",
+            "Bytes of JSON in one body at most, by batch.body_limit and what it has learnt.",
+            Some(body.max),
+        ),
+        (
+            "body_raw_bytes_accepted_most",
+            "Longest JSON in one body that was accepted.",
+            Some(body.accepted_most),
+        ),
+        (
+            "body_raw_bytes_refused_least",
+            "Shortest JSON in one body that was refused as too large; absent if none was.",
+            body.refused_least,
+        ),
+    ];
+    for (name, help, value) in families {
+        if let Some(value) = value {
+            head(text, name, "gauge", help);
+            let _ = writeln!(text, "{PREFIX}{name} {value}");
+        }
+    }
 }
 
 fn counters(text: &mut String, snapshot: &Snapshot) {
@@ -99,7 +212,7 @@ fn held(text: &mut String, snapshot: &Snapshot) {
         text,
         "accounting_imbalance",
         "gauge",
-        "Frames received minus rows uploaded, held and lost; anything but 0 is a fault of cefline.",
+        "Frames received, rows recovered and heartbeats, minus rows uploaded, held, in quarantine and lost; anything but 0 is a fault of cefline.",
     );
     let _ = writeln!(
         text,
@@ -177,6 +290,11 @@ fn state(text: &mut String, gauges: &Gauges) {
         "rules_closed",
         "Data collection rules paused or held.",
         gauges.rules_closed as f64,
+    );
+    gauge(
+        "lag_seconds",
+        "Since as many rows had been received as are done with now: how far behind the uploads are.",
+        gauges.lag.as_secs_f64(),
     );
     if let Some(ago) = gauges.accepted_ago {
         gauge(

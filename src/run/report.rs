@@ -23,9 +23,10 @@ impl Report {
             rows => format!(" + {name} {rows}"),
         };
         format!(
-            "received {} frames{} = uploaded {} rows + held {}{} + lost {}",
+            "received {} frames{}{} = uploaded {} rows + held {}{} + lost {}",
             snapshot.value(Counter::FramesReceived),
             term("recovered", snapshot.value(Counter::RowsRecovered)),
+            term("heartbeats", snapshot.value(Counter::Heartbeats)),
             snapshot.value(Counter::RowsUploaded),
             snapshot.held(),
             term("quarantined", snapshot.rows_quarantined()),

@@ -7,16 +7,17 @@ use crate::config::ConfigError;
 use crate::heart::{self, Heart};
 use crate::limits::OUTAGE_TIME;
 use crate::log::safe_text;
-use crate::metrics::expose::{self, Gauges, SpoolGauges};
+use crate::metrics::expose::{self, BodyGauges, Gauges, RuleGauges, SpoolGauges};
 use crate::metrics::{Counter, Counters, Latency, Snapshot};
 use crate::ring::Ring;
 use crate::spool::Health;
 use crate::upload;
-use crate::upload::rules::Standing;
+use crate::upload::rules::{RuleReport, Standing};
 use crate::watch::Watched;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What can be seen of a running forwarder from any thread.
 pub struct View {
@@ -38,6 +39,8 @@ pub struct View {
     pub(super) spool: Option<SpoolView>,
     /// Why the configuration was refused when it was last read again; nothing if it was not.
     pub(super) refused_reload: Mutex<Option<String>>,
+    /// How far behind the uploads are, in milliseconds.
+    pub(super) lag_ms: AtomicU64,
 }
 
 impl View {
@@ -85,13 +88,26 @@ impl View {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Since the service last accepted rows; nothing if it never has.
+    pub(super) fn accepted_ago(&self, now: Mono) -> Option<Duration> {
+        let report = self.shared.state.report();
+        report.last_success.map(|at| now.since(at))
+    }
+
+    /// How far behind the uploads are.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_millis(self.lag_ms.load(Ordering::Relaxed))
+    }
+
     fn gauges(&self, snapshot: &Snapshot) -> Gauges {
         let now = self.clock.mono();
-        let standings = self.shared.destination.borrow().rules.standings();
-        let open = standings
-            .iter()
-            .filter(|standing| **standing == Standing::Open)
-            .count();
+        let destination = Arc::clone(&self.shared.destination.borrow());
+        let reports = destination.rules.reports();
+        let learnt = destination.rules.body_limit.report();
+        let is_open = |report: &&RuleReport| report.standing == Standing::Open;
+        let open = reports.iter().filter(is_open).count();
+        let names = destination.config.sentinel.rules.iter();
         let closed_connections = snapshot.total("connections_closed_total");
         let accepted = snapshot.value(Counter::ConnectionsAccepted);
         Gauges {
@@ -101,13 +117,26 @@ impl View {
             pages_waiting: self.ring.pages_waiting(),
             pages_total: self.ring.pages_count(),
             rules_open: open,
-            rules_closed: standings.len() - open,
-            accepted_ago: self
-                .shared
-                .state
-                .report()
-                .last_success
-                .map(|at| now.since(at)),
+            rules_closed: reports.len() - open,
+            rules: names
+                .zip(&reports)
+                .map(|(name, report)| RuleGauges {
+                    rule: name.id.as_str().to_owned(),
+                    is_open: report.standing == Standing::Open,
+                    rows: report.rows,
+                    bytes: report.bytes,
+                    requests: report.requests,
+                    throttled: report.throttled,
+                    bytes_a_minute_max: report.bytes_a_minute_max,
+                })
+                .collect(),
+            lag: self.lag(),
+            body: BodyGauges {
+                max: learnt.raw_bytes_max,
+                accepted_most: learnt.accepted_most,
+                refused_least: learnt.refused_least.map(|(bytes, _)| bytes),
+            },
+            accepted_ago: self.accepted_ago(now),
             spool: self.spool.as_ref().map(|spool| {
                 let health = spool.standing.worst();
                 SpoolGauges {

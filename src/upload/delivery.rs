@@ -17,6 +17,7 @@ use super::isolate::{Mark, Part, Parts, Refused, TooLarge};
 use super::request::{Reply, Request};
 use super::rules::{HoldReason, RuleIndex, Rules, Turn};
 use super::verdict::{Kind, Verdict, judge};
+use super::want::{GivenUp, Want};
 use crate::auth::{Denied, Permit};
 use crate::clock::{Moment, Mono};
 use crate::compress::Payload;
@@ -28,28 +29,6 @@ use crate::planted::{Bug, is_planted};
 use crate::retry::{backoff, spread};
 use crate::spool::quarantine::Reason;
 use std::time::Duration;
-
-/// What a delivery wants next.
-#[derive(Debug)]
-pub(super) enum Want {
-    /// A token.
-    Permit,
-    /// This request made.
-    Request(Request),
-    /// Nothing before then, unless rules change or an outage ends.
-    Time(Mono),
-    /// Nothing: an answer is awaited.
-    Answer,
-    /// Nothing any more: all rows are settled.
-    Nothing,
-}
-
-/// A row that is given up, to be kept.
-#[derive(Debug)]
-pub(super) struct GivenUp {
-    pub(super) payload: Payload,
-    pub(super) reason: Reason,
-}
 
 /// One body and how far it got.
 #[derive(Debug)]

@@ -23,8 +23,9 @@ mod closing;
 mod spooling;
 
 use super::common::Common;
-use super::delivery::{Delivery, GivenUp, Want};
+use super::delivery::Delivery;
 use super::request::{Reply, Request};
+use super::want::{GivenUp, Want};
 use crate::auth::{Denied, Permit};
 use crate::clock::{Moment, Mono, Wall};
 use crate::compress::Payload;

@@ -12,8 +12,8 @@
 //!   the minute up. A second one soon after says that the limit is lower than we believe. The pause that it
 //!   asks for ends with the service's minute, so what the rule has accepted since that minute began is
 //!   what it takes in one.
-//! - The pace grows again while it is what holds us up: fast far below what was last refused, then
-//!   by a little, as limits "may be increased gradually" and other senders go away.
+//! - The pace grows again while it is what holds us up: by a little near what was last refused, and
+//!   fast far from it, as limits are raised and other senders go away.
 //!
 //! A bucket may go into debt by one body, so that a body longer than the bucket passes as well.
 //!
@@ -33,8 +33,8 @@ const KEPT: f64 = 0.99;
 /// Growth far below the pace that was refused, and near it.
 const GROWTH_FAR: f64 = 1.25;
 const GROWTH_NEAR: f64 = 1.01;
-/// Where near begins.
-const NEAR: f64 = 0.8;
+/// What is near, as parts of the pace that was refused last: past it the limit is not what it was.
+const NEAR: std::ops::Range<f64> = 0.8..1.2;
 
 /// The pace of one rule.
 #[derive(Debug, Clone)]
@@ -152,9 +152,9 @@ impl Pace {
         }
         self.is_binding = false;
         self.grown_at = now;
-        let growth = match self.bytes.a_second < NEAR * self.refused {
-            true => GROWTH_FAR,
-            false => GROWTH_NEAR,
+        let growth = match NEAR.contains(&(self.bytes.a_second / self.refused)) {
+            true => GROWTH_NEAR,
+            false => GROWTH_FAR,
         };
         let most = RULE_BYTES_A_MINUTE / PACE_MINUTE.as_secs_f64();
         self.bytes.set((self.bytes.a_second * growth).min(most));

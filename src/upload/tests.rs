@@ -74,6 +74,7 @@ fn config_for(
                 scope: "s".into(),
             }),
             ca_file: None,
+            heartbeat: None,
             requests_in_flight: 4,
             request_time_max: Duration::from_secs(20),
         },

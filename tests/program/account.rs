@@ -42,7 +42,9 @@ impl Account {
 
     /// Received and recovered = uploaded + held + in quarantine + lost with a reason.
     pub(crate) fn assert_closed(&self) {
-        let received = self.count("frames_received_total") + self.count("rows_recovered_total");
+        let received = self.count("frames_received_total")
+            + self.count("rows_recovered_total")
+            + self.count("heartbeats_total");
         let settled =
             self.count("rows_uploaded_total") + self.sum("rows_quarantined_total") + self.lost();
         let held = self.sum("rows_held");

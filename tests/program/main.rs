@@ -20,6 +20,7 @@ mod connections;
 mod corpus;
 mod end_to_end;
 mod faults;
+mod heartbeat;
 mod http;
 mod logging;
 mod mistakes;
@@ -38,6 +39,7 @@ mod streams;
 mod supervise;
 mod supervisor;
 mod table;
+mod verdicts;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -284,10 +284,15 @@ impl Keys {
             true => more.replace("[spool]", &spool_in(folder)),
             false => format!("{}\n{more}", spool_in(folder)),
         };
+        // rows are counted in most tests
+        let heartbeat = match sentinel.contains("heartbeat") {
+            true => "",
+            false => "heartbeat = \"off\"\n",
+        };
         format!(
             "[listen]\ntcp = [\"{tcp}\"]\n{listen}\n\
              [metrics]\nlisten = \"{metrics}\"\n{spool}\n\
-             [sentinel]\n{sentinel}\n{destination}\n"
+             [sentinel]\n{heartbeat}{sentinel}\n{destination}\n"
         )
     }
 }

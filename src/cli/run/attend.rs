@@ -68,6 +68,7 @@ impl Attendant {
                         return;
                     }
                     self.look(&view, &mut is_well);
+                    forwarder.beat();
                 }
                 _ = progress.tick() => {
                     minute.next(&view, self.clock).log(forwarder.connections());
