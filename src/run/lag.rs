@@ -4,8 +4,8 @@
 //! was received that is still held. After an outage new rows and the backlog go side by side, and
 //! this says when the last of it will be gone rather than how old the rows are that arrive.
 //!
-//! Samples are taken now and then; when there are too many, every second one is dropped, so that a lag
-//! of days takes no more memory than one of minutes.
+//! Samples are taken now and then; when there are too many, every second one is dropped and they are
+//! taken half as often, so that a lag of days takes no more memory than one of minutes.
 //!
 //! Pure: time is an argument.
 
@@ -19,17 +19,27 @@ use std::time::Duration;
 pub(super) struct Lag {
     /// Time, and all that had been received by then; both ascending.
     samples: VecDeque<(Mono, u64)>,
+    /// Time between two of them, at least.
+    step: Duration,
 }
 
 impl Lag {
     /// Notes what has been received and what is done with, and gives how far behind that is.
     pub(super) fn note(&mut self, received: u64, done: u64, now: Mono) -> Duration {
-        self.samples.push_back((now, received));
+        let last = self.samples.back();
+        if last.is_none_or(|(at, _)| now.since(*at) >= self.step) {
+            self.samples.push_back((now, received));
+        }
         // of those that are done with only the last is of use
         while self.samples.get(1).is_some_and(|(_, count)| *count <= done) {
             self.samples.pop_front();
         }
+        if self.samples.len() == 1 {
+            self.step = Duration::ZERO;
+        }
         if self.samples.len() > LAG_SAMPLES_MAX {
+            let time = self.samples.front().map_or(now, |(at, _)| *at);
+            self.step = now.since(time) * 2 / LAG_SAMPLES_MAX as u32;
             let mut index = 0;
             self.samples.retain(|_| {
                 index += 1;
