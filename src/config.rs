@@ -303,6 +303,10 @@ pub struct Sentinel {
     pub endpoint: EndpointUrl,
     /// The data collection rules.
     pub rules: Vec<Rule>,
+    /// What one rule takes in a minute, as far as is known at the start: bytes...
+    pub rule_bytes_a_minute: usize,
+    /// ...and requests.
+    pub rule_requests_a_minute: usize,
     /// Name of the stream in the rules.
     pub stream: StreamName,
     /// Who we are.

@@ -154,9 +154,19 @@ pub const HOLD_MOST: Duration = Duration::from_secs(60);
 /// Rules in one destination.
 pub const RULES_MOST: usize = 100;
 /// What a rule takes in [`PACE_MINUTE`], by Microsoft's page of limits: bytes of JSON...
-pub const RULE_BYTES_A_MINUTE: f64 = 2e9;
+pub const RULE_BYTES_A_MINUTE: usize = 2_000_000_000;
 /// ...and requests.
-pub const RULE_REQUESTS_A_MINUTE: f64 = 12_000.0;
+pub const RULE_REQUESTS_A_MINUTE: usize = 12_000;
+/// Least and most bytes a minute that may be configured: the least that 429 can teach; a rehearsal.
+pub const RULE_BYTES_A_MINUTE_LEAST: usize = 10_000_000;
+/// See [`RULE_BYTES_A_MINUTE_LEAST`].
+pub const RULE_BYTES_A_MINUTE_MOST: usize = 1_000_000_000_000;
+/// Requests, in the same way.
+pub const RULE_REQUESTS_A_MINUTE_LEAST: usize = 60;
+/// See [`RULE_REQUESTS_A_MINUTE_LEAST`].
+pub const RULE_REQUESTS_A_MINUTE_MOST: usize = 1_000_000_000;
+/// A pace that is never refused grows up to so many times what it started at.
+pub const PACE_GROWTH_MOST: f64 = 50.0;
 /// The time that those limits are for.
 pub const PACE_MINUTE: Duration = Duration::from_secs(60);
 /// What may go at once after a silence, in time of the steady rate: enough for eight requests at a
@@ -164,7 +174,7 @@ pub const PACE_MINUTE: Duration = Duration::from_secs(60);
 pub const PACE_BURST: Duration = Duration::from_secs(1);
 /// Slowest pace that 429 can teach, in bytes a second: a two-hundredth of the documented limit. No rule is known to
 /// take less, and a service that answers 429 at random must not bring us to a stop.
-pub const PACE_LEAST: f64 = 10e6 / 60.0;
+pub const PACE_LEAST: f64 = RULE_BYTES_A_MINUTE_LEAST as f64 / 60.0;
 /// A row about the forwarder itself so often, by default: Sentinel's rules look back over minutes.
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(60);
 /// Most often and least often that may be configured.

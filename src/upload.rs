@@ -28,7 +28,7 @@ mod common;
 mod delivery;
 pub mod desk;
 pub mod isolate;
-mod pace;
+pub mod pace;
 pub mod request;
 pub mod rules;
 pub mod state;

@@ -3,9 +3,9 @@
 
 use cefline::clock::Mono;
 use cefline::emulator::window::{MinuteLimits, Window};
-use cefline::upload::Rules;
 use cefline::upload::body_limit::BodyLimit;
 use cefline::upload::rules::{Asker, HoldReason, RuleIndex, Turn};
+use cefline::upload::{Rules, pace};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -41,7 +41,11 @@ struct Pool {
 impl Pool {
     fn new(bytes_max: u64) -> Pool {
         Pool {
-            rules: Rules::new(4, BodyLimit::strict(1_000_000)),
+            rules: Rules::new(
+                4,
+                pace::MinuteLimits::default(),
+                BodyLimit::strict(1_000_000),
+            ),
             windows: [Window::default(); 4],
             limits: MinuteLimits {
                 bytes_max,

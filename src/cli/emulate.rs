@@ -13,6 +13,10 @@ use crate::clock::Clock;
 use crate::emulator::{
     self, Emulator, EmulatorError, Faults, MinuteLimits, Options, SizeReading, Tls,
 };
+use crate::limits::{
+    RULE_BYTES_A_MINUTE_LEAST, RULE_BYTES_A_MINUTE_MOST, RULE_REQUESTS_A_MINUTE_LEAST,
+    RULE_REQUESTS_A_MINUTE_MOST,
+};
 
 /// First line of the PEM file, by which a file of ours is known and may be written over.
 const CA_MARK: &str = "# authority of a cefline emulator, for rehearsals only";
@@ -260,6 +264,7 @@ fn introduction(emulator: &Emulator, args: &EmulateArgs) -> String {
     } else {
         format!("ca_file = {}\n", quoted(&absolute(&args.ca_file).display()))
     };
+    let limits = minute_limits(args);
     let ask = if control == super::query::CONTROL_URL {
         "cefline query".to_owned()
     } else {
@@ -271,7 +276,7 @@ fn introduction(emulator: &Emulator, args: &EmulateArgs) -> String {
          endpoint = {}\n\
          rules = [{}]\n\
          stream = {}\n\
-         {ca_file}\n\
+         {limits}{ca_file}\n\
          [sentinel.identity]\n\
          kind = \"client_secret\"\n\
          authority = {}\n\
@@ -290,6 +295,28 @@ fn introduction(emulator: &Emulator, args: &EmulateArgs) -> String {
         quoted(&args.client_id),
         quoted(&absolute(&args.secret_file).display()),
     )
+}
+
+/// What its rules take, if that is not what Azure's do.
+fn minute_limits(args: &EmulateArgs) -> String {
+    let usual = MinuteLimits::default();
+    if args.minute_bytes == usual.bytes_max && args.minute_requests == usual.requests_max {
+        return String::new();
+    }
+    let within = |value: u64, least: usize, most: usize| {
+        usize::try_from(value).unwrap_or(most).clamp(least, most)
+    };
+    let bytes = within(
+        args.minute_bytes,
+        RULE_BYTES_A_MINUTE_LEAST,
+        RULE_BYTES_A_MINUTE_MOST,
+    );
+    let requests = within(
+        args.minute_requests,
+        RULE_REQUESTS_A_MINUTE_LEAST,
+        RULE_REQUESTS_A_MINUTE_MOST,
+    );
+    format!("rule_bytes_a_minute = {bytes}\nrule_requests_a_minute = {requests}\n")
 }
 
 /// The path from the root, so that the lines can be used from any directory.

@@ -97,6 +97,8 @@ fn of_sentinel(old: &Sentinel) {
     let Sentinel {
         endpoint: _,
         rules: _,
+        rule_bytes_a_minute: _,
+        rule_requests_a_minute: _,
         stream: _,
         identity: _,
         ca_file: _,

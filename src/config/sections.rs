@@ -26,7 +26,9 @@ use crate::limits::{
     PAGES_BYTES_DEFAULT, PAGES_BYTES_LEAST, PAGES_BYTES_MOST, PARTIAL_AGE_DEFAULT,
     PARTIAL_AGE_LEAST, PARTIAL_AGE_MOST, PARTIAL_BYTES_DEFAULT, PARTIAL_BYTES_MOST,
     QUARANTINE_BYTES_DEFAULT, REQUEST_TIME_DEFAULT, REQUEST_TIME_LEAST, REQUEST_TIME_MOST,
-    REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST, RULES_MOST, SERVICE_BODY_BYTES_MAX,
+    REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST, RULE_BYTES_A_MINUTE,
+    RULE_BYTES_A_MINUTE_LEAST, RULE_BYTES_A_MINUTE_MOST, RULE_REQUESTS_A_MINUTE,
+    RULE_REQUESTS_A_MINUTE_LEAST, RULE_REQUESTS_A_MINUTE_MOST, RULES_MOST, SERVICE_BODY_BYTES_MAX,
     SPOOL_BYTES_DEFAULT, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SPOOL_DIRECTORY_DEFAULT,
     SPOOL_DRAIN_SHARE_DEFAULT, STOP_TIME_DEFAULT, STOP_TIME_MOST,
 };
@@ -247,6 +249,22 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
             section.required("endpoint", example, of_endpoint)
         }
     };
+    let rule_bytes_a_minute = section.or("rule_bytes_a_minute", RULE_BYTES_A_MINUTE, |written| {
+        value::size(
+            written,
+            RULE_BYTES_A_MINUTE_LEAST..=RULE_BYTES_A_MINUTE_MOST,
+        )
+    });
+    let rule_requests_a_minute = section.or(
+        "rule_requests_a_minute",
+        RULE_REQUESTS_A_MINUTE,
+        |written| {
+            value::count(
+                written,
+                RULE_REQUESTS_A_MINUTE_LEAST..=RULE_REQUESTS_A_MINUTE_MOST,
+            )
+        },
+    );
     let stream = section.or("stream", stream_default(), azure::stream);
     let ca_file = section.optional("ca_file", value::path);
     note_file(
@@ -286,6 +304,8 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
     Some(Sentinel {
         endpoint: endpoint?,
         rules,
+        rule_bytes_a_minute,
+        rule_requests_a_minute,
         stream,
         identity: identity?,
         ca_file,

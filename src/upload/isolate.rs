@@ -181,6 +181,7 @@ mod tests {
     use crate::clock::Mono;
     use crate::compress::tests::payload_of;
     use crate::upload::body_limit::BodyLimit;
+    use crate::upload::pace::MinuteLimits;
     use crate::upload::rules::{Rules, Turn};
     use std::collections::BTreeSet;
 
@@ -197,7 +198,7 @@ mod tests {
         fn new(bad: impl IntoIterator<Item = usize>) -> Self {
             Simulation {
                 bad: bad.into_iter().collect(),
-                rules: Rules::new(1, BodyLimit::strict(1_000_000)),
+                rules: Rules::new(1, MinuteLimits::default(), BodyLimit::strict(1_000_000)),
                 requests: 0,
                 accepted: Vec::new(),
                 condemned: Vec::new(),
@@ -363,7 +364,7 @@ mod tests {
     #[test]
     fn a_proof_by_another_rule_is_none() {
         let mut parts = parts_of(0..1);
-        let rules = Rules::new(2, BodyLimit::strict(1_000_000));
+        let rules = Rules::new(2, MinuteLimits::default(), BodyLimit::strict(1_000_000));
         let Turn::Use(a) = rules.turn(Asker::Fresh, 1000, Mono(0)) else {
             panic!()
         };

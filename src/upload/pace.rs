@@ -7,13 +7,15 @@
 //!                 nothing is refused
 //! ```
 //!
-//! - A rule starts at the documented limit: 2 GB and 12,000 requests a minute.
+//! - A rule starts at the documented limit, 2 GB and 12,000 requests a minute, or at what the
+//!   configuration says of a rule whose limit was raised.
 //! - One 429 pauses the rule as long as it asks and teaches nothing: another sender may have used
 //!   the minute up. A second one soon after says that the limit is lower than we believe. The pause that it
 //!   asks for ends with the service's minute, so what the rule has accepted since that minute began is
 //!   what it takes in one.
 //! - The pace grows again while it is what holds us up: by a little near what was last refused, and
-//!   fast far from it, as limits are raised and other senders go away.
+//!   fast far from it, beyond the start as well: "gradual increases" are taken, says Azure, limits are
+//!   raised, and other senders go away.
 //!
 //! A bucket may go into debt by one body, so that a body longer than the bucket passes as well.
 //!
@@ -21,7 +23,7 @@
 
 use crate::clock::Mono;
 use crate::limits::{
-    PACE_BURST, PACE_GROWTH_PAUSE, PACE_LEAST, PACE_MINUTE, RULE_BYTES_A_MINUTE,
+    PACE_BURST, PACE_GROWTH_MOST, PACE_GROWTH_PAUSE, PACE_LEAST, PACE_MINUTE, RULE_BYTES_A_MINUTE,
     RULE_REQUESTS_A_MINUTE, THROTTLED_AGAIN,
 };
 use std::time::Duration;
@@ -41,6 +43,8 @@ const NEAR: std::ops::Range<f64> = 0.8..1.2;
 pub(super) struct Pace {
     bytes: Bucket,
     requests: Bucket,
+    /// Bytes a second that it may grow to.
+    most: f64,
     /// Bytes a second that were refused last; nothing yet if infinite.
     refused: f64,
     /// When it last answered 429.
@@ -53,6 +57,24 @@ pub(super) struct Pace {
     grown_at: Mono,
     /// Bytes that were accepted, by second.
     accepted: [(u64, u64); SLOTS],
+}
+
+/// What a rule takes in a minute, as far as we know at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinuteLimits {
+    /// Bytes, by the reading of the limits.
+    pub bytes: usize,
+    /// Requests.
+    pub requests: usize,
+}
+
+impl Default for MinuteLimits {
+    fn default() -> Self {
+        MinuteLimits {
+            bytes: RULE_BYTES_A_MINUTE,
+            requests: RULE_REQUESTS_A_MINUTE,
+        }
+    }
 }
 
 /// Tokens that come at a steady rate.
@@ -98,11 +120,13 @@ impl Bucket {
 }
 
 impl Pace {
-    /// At the documented limits.
-    pub(super) fn new() -> Self {
+    /// At the limits of a minute.
+    pub(super) fn new(limits: MinuteLimits) -> Self {
+        let bytes = Bucket::new(limits.bytes as f64);
         Pace {
-            bytes: Bucket::new(RULE_BYTES_A_MINUTE),
-            requests: Bucket::new(RULE_REQUESTS_A_MINUTE),
+            most: bytes.a_second * PACE_GROWTH_MOST,
+            bytes,
+            requests: Bucket::new(limits.requests as f64),
             refused: f64::INFINITY,
             refused_at: None,
             deaf_until: Mono(0),
@@ -156,8 +180,8 @@ impl Pace {
             true => GROWTH_NEAR,
             false => GROWTH_FAR,
         };
-        let most = RULE_BYTES_A_MINUTE / PACE_MINUTE.as_secs_f64();
-        self.bytes.set((self.bytes.a_second * growth).min(most));
+        self.bytes
+            .set((self.bytes.a_second * growth).min(self.most));
     }
 
     /// It was answered 429, with a pause of `asked`.
@@ -225,9 +249,13 @@ mod tests {
 
     #[test]
     fn no_minute_takes_more_than_the_documented_limit() {
-        let mut pace = Pace::new();
-        let went = flat_out(&mut pace, 1_000_000, 0.0, 180.0);
-        for start in 0..120 {
+        let mut pace = Pace::new(MinuteLimits::default());
+        let went = flat_out(&mut pace, 1_000_000, 0.0, 10.0);
+        assert!((333..=369).contains(&went.len()), "{}", went.len());
+        // as long as nobody presses on it
+        pace.grown_at = at(1e6);
+        let went = flat_out(&mut pace, 1_000_000, 60.0, 240.0);
+        for start in 60..180 {
             let (start, end) = (f64::from(start), f64::from(start) + 60.0);
             let count = went.iter().filter(|at| start <= **at && **at < end).count();
             // the bucket's burst beyond
@@ -237,14 +265,14 @@ mod tests {
 
     #[test]
     fn requests_are_paced_too() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(MinuteLimits::default());
         let went = flat_out(&mut pace, 10, 0.0, 60.0);
         assert!((12_000..=12_210).contains(&went.len()), "{}", went.len());
     }
 
     #[test]
     fn one_429_teaches_nothing_and_a_second_one_soon_after_teaches_the_limit() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(MinuteLimits::default());
         flat_out(&mut pace, 100_000, 0.0, 0.1);
         pace.throttled(Duration::from_secs(60), at(0.1));
         assert_eq!(pace.bytes_a_minute(), 2_000_000_000);
@@ -261,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_429_long_after_another_is_the_first_of_its_kind() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(MinuteLimits::default());
         pace.throttled(Duration::from_secs(1), at(10.0));
         pace.throttled(Duration::from_secs(1), at(11.5).plus(THROTTLED_AGAIN));
         assert_eq!(pace.bytes_a_minute(), 2_000_000_000);
@@ -269,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_pace_grows_only_while_it_holds_somebody_up() {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(MinuteLimits::default());
         pace.throttled(Duration::from_secs(60), at(0.0));
         pace.accepted(20_000_000, at(61.0));
         pace.throttled(Duration::from_secs(58), at(62.0));
@@ -284,6 +312,7 @@ mod tests {
             pace.bytes_a_minute(),
             went.len()
         );
-        assert!(pace.bytes_a_minute() <= 2_000_000_000);
+        flat_out(&mut pace, 10_000_000, 500.0, 2000.0);
+        assert!(pace.bytes_a_minute().abs_diff(100_000_000_000) < 10);
     }
 }

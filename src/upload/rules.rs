@@ -19,7 +19,7 @@
 //! there at once, since its acceptance would clear the rule; the refused ones wait.
 
 use super::body_limit::BodyLimit;
-use super::pace::Pace;
+use super::pace::{MinuteLimits, Pace};
 use crate::clock::Mono;
 use crate::config::Config;
 use crate::limits::{HOLD_FIRST, HOLD_MOST, REFUSALS_UNPROVEN_MAX};
@@ -165,18 +165,23 @@ impl Rules {
     /// Those of the configuration, open.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        Rules::new(config.sentinel.rules.len(), BodyLimit::new(&config.batch))
+        let sentinel = &config.sentinel;
+        let limits = MinuteLimits {
+            bytes: sentinel.rule_bytes_a_minute,
+            requests: sentinel.rule_requests_a_minute,
+        };
+        Rules::new(sentinel.rules.len(), limits, BodyLimit::new(&config.batch))
     }
 
     /// `rules_count` open rules.
     #[must_use]
-    pub fn new(rules_count: usize, body_limit: BodyLimit) -> Self {
+    pub fn new(rules_count: usize, limits: MinuteLimits, body_limit: BodyLimit) -> Self {
         let rule = Rule {
             standing: Standing::Open,
             paused_until: Mono(0),
             is_probed: false,
             given: 0,
-            pace: Pace::new(),
+            pace: Pace::new(limits),
             requests: 0,
             throttled: 0,
             bytes_accepted: 0,
@@ -440,7 +445,8 @@ mod tests {
     }
 
     fn rules_of(count: usize) -> Rules {
-        Rules::new(count, BodyLimit::strict(1_000_000))
+        let limits = MinuteLimits::default();
+        Rules::new(count, limits, BodyLimit::strict(1_000_000))
     }
 
     fn turn(rules: &Rules, seconds: u64) -> Turn {

@@ -65,6 +65,8 @@ fn config_for(
         sentinel: config::Sentinel {
             endpoint: url.clone(),
             rules: vec![RuleId("dcr-00000000000000000000000000000001".into()).into()],
+            rule_bytes_a_minute: 2_000_000_000,
+            rule_requests_a_minute: 12_000,
             stream: StreamName("Custom-CommonSecurityLog".into()),
             identity: Identity::ClientSecret(ClientSecret {
                 tenant_id: "t".into(),

@@ -11,6 +11,7 @@ use cefline::ring::Ring;
 use cefline::spool::disk::Disk;
 use cefline::spool::{Command, Event, Keeper, Place, Settings, Space};
 use cefline::upload::body_limit::BodyLimit;
+use cefline::upload::pace::MinuteLimits;
 use cefline::upload::{Rules, State, Uploader};
 use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -109,7 +110,11 @@ impl Forwarder {
             plan.pages * (cefline::limits::PAGE_BYTES + cefline::limits::PAGE_BYTES_SLACK),
             1,
         ));
-        let rules = Arc::new(Rules::new(plan.rules, BodyLimit::new(&plan.config.batch)));
+        let rules = Arc::new(Rules::new(
+            plan.rules,
+            MinuteLimits::default(),
+            BodyLimit::new(&plan.config.batch),
+        ));
         let state = Arc::new(State::default());
         let space = Arc::new(Space::new(plan.space_bytes, Some(0)));
         let settings = Settings {
