@@ -16,12 +16,16 @@
 //! cefline's own remarks stand in front of `AdditionalExtensions`: `cefline.mark=truncated` and
 //! `cefline.stray=…` (text before the first key). A sender's key that begins with `cefline.` gets a
 //! `_` before it, so that remarks cannot be forged.
+//!
+//! A frame that is not CEF may be a line of a Cisco firewall (`cisco`); any other becomes a row of
+//! its own kind that holds the text.
 
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod cisco;
 pub mod columns;
 mod json;
 mod keys;
@@ -34,6 +38,7 @@ use crate::frame::{End, Frame};
 use crate::limits::COLUMN_BYTES_MAX;
 use crate::metrics::{Counter, Tally};
 use crate::page::RowPage;
+use crate::parse::asa::{self, Line};
 use crate::parse::{self, Escapes, Flaw, Origin, Pair, Record, cef, time};
 use keys::KeyTable;
 use row::Row;
@@ -61,33 +66,46 @@ pub struct Source {
 #[derive(Debug, Clone, Copy)]
 pub struct Draft<'f> {
     frame: Frame<'f>,
-    parsed: Result<Record<'f>, (cef::Unparsed, Origin<'f>)>,
+    parsed: Parsed<'f>,
+}
+
+/// What a frame was read as.
+#[derive(Debug, Clone, Copy)]
+enum Parsed<'f> {
+    /// CEF.
+    Record(Record<'f>),
+    /// No CEF, but a line of a Cisco firewall.
+    Cisco(Line<'f>),
+    /// Neither.
+    Not(cef::Unparsed, Origin<'f>),
 }
 
 impl<'f> Draft<'f> {
     /// Reads a frame.
     #[must_use]
     pub fn of(frame: Frame<'f>) -> Self {
-        Draft {
-            frame,
-            parsed: parse::parse(frame.bytes),
-        }
+        let parsed = match parse::parse(frame.bytes) {
+            Ok(record) => Parsed::Record(record),
+            Err((why, origin)) => match asa::read(frame.bytes) {
+                Some(line) if why == cef::Unparsed::NoCef => Parsed::Cisco(line),
+                _ => Parsed::Not(why, origin),
+            },
+        };
+        Draft { frame, parsed }
     }
 
     /// A number that is the same for messages of one vendor's product, whose rows look alike. Spread
     /// over all bits; not against an adversary, who would gain nothing.
     #[must_use]
     pub fn kind(&self) -> u64 {
-        let Ok(record) = &self.parsed else {
-            return 0;
+        let (vendor, product) = match &self.parsed {
+            Parsed::Record(record) => (record.header.vendor, record.header.product),
+            Parsed::Cisco(line) => (&b"Cisco"[..], line.product().as_bytes()),
+            Parsed::Not(..) => return 0,
         };
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
-        let vendor = record
-            .header
-            .vendor
-            .iter()
-            .fold(0xCBF2_9CE4_8422_2325, fold);
-        record.header.product.iter().fold(vendor, fold)
+        let vendor = vendor.iter().fold(0xCBF2_9CE4_8422_2325, fold);
+        product.iter().fold(vendor, fold)
     }
 }
 
@@ -96,7 +114,7 @@ impl<'f> Draft<'f> {
 pub enum Outcome {
     /// A row was written.
     Written,
-    /// No row, by configuration or because it is a piece of a frame without a CEF header; counted.
+    /// No row, by configuration or because it is a piece of a frame without a header; counted.
     Lost,
 }
 
@@ -180,7 +198,7 @@ impl Mapper {
         self.stamp(source.received.wall);
         let end = draft.frame.end;
         let is_written = match &draft.parsed {
-            Ok(record) => {
+            Parsed::Record(record) => {
                 tally.add(Counter::RecordsParsed, 1);
                 count_flaws(record, tally);
                 if end == End::Partial {
@@ -190,17 +208,27 @@ impl Mapper {
                     mapper.record_row(row, record, source, end, shortened);
                 })
             }
-            Err((why, _)) if end == End::Partial => {
+            Parsed::Cisco(line) => {
+                let fields = line.fields();
+                cisco::count(&fields, tally);
+                if end == End::Partial {
+                    tally.add(Counter::FramesPartial, 1);
+                }
+                self.write(source, page, tally, |mapper, row, shortened| {
+                    mapper.cisco_row(row, line, &fields, source, end, shortened);
+                })
+            }
+            Parsed::Not(why, _) if end == End::Partial => {
                 count_unparsed(*why, tally);
                 tally.add(Counter::FramesLostPartial, 1);
                 return Outcome::Lost;
             }
-            Err((why, _)) if self.settings.unparsed == Unparsed::Drop => {
+            Parsed::Not(why, _) if self.settings.unparsed == Unparsed::Drop => {
                 count_unparsed(*why, tally);
                 tally.add(Counter::FramesLostUnparsed, 1);
                 return Outcome::Lost;
             }
-            Err((why, origin)) => {
+            Parsed::Not(why, origin) => {
                 count_unparsed(*why, tally);
                 self.write(source, page, tally, |mapper, row, shortened| {
                     mapper.unparsed_row(row, draft.frame, *why, *origin, source, shortened);
@@ -292,7 +320,7 @@ impl Mapper {
         shortened: bool,
     ) {
         self.sort_pairs(record.extension);
-        self.time_generated(row, record, source);
+        self.time_generated(row, record.origin.time, record.extension, source);
         let header = &record.header;
         for (lead, text) in [
             (&b",\"DeviceVendor\":\""[..], header.vendor),
@@ -357,18 +385,24 @@ impl Mapper {
     }
 
     /// Opens the row with `TimeGenerated`.
-    fn time_generated(&self, row: &mut Row<'_>, record: &Record<'_>, source: Source) {
+    fn time_generated(
+        &self,
+        row: &mut Row<'_>,
+        header: Option<&[u8]>,
+        extension: &[u8],
+        source: Source,
+    ) {
         row.out.extend_from_slice(b"{\"TimeGenerated\":\"");
         let start = row.out.len();
         let text = match self.settings.time_generated {
             TimeGenerated::Received => None,
-            TimeGenerated::Header => Some(record.origin.time),
-            TimeGenerated::DeviceReceipt => Some(self.last_value(b"rt", record.extension)),
+            TimeGenerated::Header => Some(header),
+            TimeGenerated::DeviceReceipt => Some(self.last_value(b"rt", extension)),
         };
         if let Some(text) = text {
             let now = source.received.wall;
             let wall = text
-                .and_then(|text| self.read_time(text, record.extension, now))
+                .and_then(|text| self.read_time(text, extension, now))
                 .filter(|wall| {
                     let ahead = wall.0.saturating_sub(now.0);
                     (TIME_AGE_MAX_NS.saturating_neg()..=TIME_AHEAD_MAX_NS).contains(&ahead)
@@ -422,11 +456,7 @@ impl Mapper {
 
     /// Writes `AdditionalExtensions`: remarks, then what has no column, in the sender's order.
     fn additional(&self, row: &mut Row<'_>, record: &Record<'_>, marks: Marks) {
-        let semicolon = match self.settings.semicolon {
-            Semicolon::Blank => b' ',
-            Semicolon::Keep => b';',
-        };
-        let mut more = row.additional(semicolon);
+        let mut more = row.additional(self.semicolon());
         marks.write(&mut more);
         if !record.stray.is_empty() {
             more.pair(b"", b"cefline.stray", record.stray);
@@ -444,6 +474,14 @@ impl Mapper {
             }
         }
         more.close();
+    }
+
+    /// What a `;` in `AdditionalExtensions` becomes.
+    fn semicolon(&self) -> u8 {
+        match self.settings.semicolon {
+            Semicolon::Blank => b' ',
+            Semicolon::Keep => b';',
+        }
     }
 
     /// The last value of a key that has a column.

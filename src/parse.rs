@@ -9,8 +9,9 @@
 //! CEF is looked for first and what stands before it is read leniently afterwards: a bad syslog
 //! header costs the syslog header, never the message. Rules and their sources are in [`cef`] (the
 //! "Implementing CEF" guide, and how senders really write it), [`syslog`] (RFC 3164, RFC 5424) and
-//! [`time`].
+//! [`time`]. Frames that are not CEF may be lines of a Cisco firewall: [`asa`].
 
+pub mod asa;
 pub mod cef;
 pub mod escape;
 pub mod syslog;

@@ -7,7 +7,8 @@
 //! raw = 'the frame'            # or `bytes`, in which \xHH stands for a byte
 //! pri = 134                    # of the syslog header: nothing if left out
 //! time = 'Nov 25 01:59:07'     # likewise, only looked at in envelopes.toml
-//! header = ['0', …]            # the seven fields, or: unparsed = 'the reason'
+//! header = ['0', …]            # the seven fields, or: unparsed = 'the reason', or: cisco = ['ASA',
+//!                              # '302013', '6', 'the activity'] for a line of a Cisco firewall
 //! extensions = { src = '…' }   # escapes resolved; of a repeated key the last
 //! [sample.row]                 # every column but those of the header, TimeGenerated and
 //! SourceIP = '…'               # CollectorHostName; without `Computer` it is the peer
@@ -67,7 +68,13 @@ fn every_sample_is_read_as_it_says() {
         let (origin, record) = match parse::parse(&sample.frame) {
             Ok(record) => (record.origin, record),
             Err((why, _)) => {
-                assert_eq!(Some(why.code()), sample.unparsed.as_deref(), "{name}");
+                let why = sample.cisco.is_none().then(|| why.code());
+                assert_eq!(why, sample.unparsed.as_deref(), "{name}");
+                assert_eq!(
+                    parse::asa::read(&sample.frame).is_some(),
+                    sample.cisco.is_some(),
+                    "{name}"
+                );
                 continue;
             }
         };
@@ -109,8 +116,8 @@ fn expected_row(sample: &Sample) -> Map<String, Value> {
     put("TimeGenerated", forward::NOW_TEXT.into());
     put("CollectorHostName", "collector".into());
     put("Computer", forward::PEER.to_string().into());
-    match (&sample.header, sample.unparsed.as_deref()) {
-        (Some(header), None) => {
+    match (&sample.header, sample.unparsed.as_deref(), &sample.cisco) {
+        (Some(header), None, None) => {
             for (column, text) in [
                 "DeviceVendor",
                 "DeviceProduct",
@@ -125,7 +132,18 @@ fn expected_row(sample: &Sample) -> Map<String, Value> {
                 put(column, text.clone().into());
             }
         }
-        (None, Some(why)) => {
+        (None, None, Some([product, id, level, activity])) => {
+            put("DeviceVendor", "Cisco".into());
+            put("DeviceProduct", product.clone().into());
+            put("DeviceEventClassID", id.clone().into());
+            put("LogSeverity", level.clone().into());
+            put("Activity", activity.clone().into());
+            if !sample.row.contains_key("Message") {
+                let tag = sample.frame.iter().position(|byte| *byte == b'%').unwrap();
+                put("Message", text(&sample.frame[tag..]).into());
+            }
+        }
+        (None, Some(why), None) => {
             put("DeviceVendor", "cefline".into());
             put("DeviceProduct", "unparsed".into());
             put("DeviceEventClassID", why.into());
@@ -138,7 +156,10 @@ fn expected_row(sample: &Sample) -> Map<String, Value> {
             );
             put("Message", text(&sample.frame).into());
         }
-        both => panic!("{}: either header or unparsed, not {both:?}", sample.name),
+        both => panic!(
+            "{}: either header, unparsed or cisco, not {both:?}",
+            sample.name
+        ),
     }
     for (column, cell) in &sample.row {
         put(column, cell.clone());

@@ -107,6 +107,21 @@ impl<'o> Row<'o> {
         self.typed(slot, text, read_time)
     }
 
+    /// The same for text without escapes.
+    pub(super) fn plain(
+        &mut self,
+        slot: &Slot,
+        text: &[u8],
+        read_time: impl FnOnce(&[u8]) -> Option<Wall>,
+    ) -> bool {
+        if slot.kind == Kind::Text {
+            slot.lead.append(self.out);
+            self.string(text, Escapes::None);
+            return true;
+        }
+        self.typed(slot, text, read_time)
+    }
+
     #[inline(never)]
     fn typed(
         &mut self,
@@ -179,6 +194,15 @@ impl Additional<'_, '_> {
     /// column is full nothing more goes
     /// in, and the column counts as cut.
     pub(super) fn pair(&mut self, guard: &[u8], key: &[u8], value: &[u8]) {
+        self.put(guard, key, value, Escapes::Value);
+    }
+
+    /// The same for a value without escapes.
+    pub(super) fn plain(&mut self, key: &[u8], value: &[u8]) {
+        self.put(b"", key, value, Escapes::None);
+    }
+
+    fn put(&mut self, guard: &[u8], key: &[u8], value: &[u8], escapes: Escapes) {
         if self.room.cut {
             return;
         }
@@ -188,7 +212,7 @@ impl Additional<'_, '_> {
             self.room.write_clean(self.row.out, part);
         }
         let style = Style {
-            escapes: Escapes::Value,
+            escapes,
             semicolon: self.semicolon,
         };
         self.room.write(self.row.out, value, style);

@@ -86,7 +86,8 @@ counters! {
     FramesReceived => "frames_received_total",
     /// Frames longer than the limit: cut there, marked, the rest skipped.
     FramesTruncated => "frames_truncated_total",
-    /// Frames that were unfinished when their connection ended and held a CEF header: kept, marked.
+    /// Frames that were unfinished when their connection ended and held a header of CEF or the tag of a
+    /// Cisco firewall: kept, marked.
     FramesPartial => "frames_partial_total",
     /// Octet counts that were no number or past the limit; the connection is closed.
     FramingErrors => "framing_errors_total",
@@ -102,6 +103,10 @@ counters! {
     // ---- records
     /// Frames parsed as CEF.
     RecordsParsed => "records_parsed_total",
+    /// Lines of Cisco firewalls that are not CEF, by what of them is in columns beside the text.
+    RecordsCiscoFields => "records_cisco_total" { "columns" = "fields" },
+    /// Lines of Cisco firewalls that are not CEF, by what of them is in columns beside the text.
+    RecordsCiscoText => "records_cisco_total" { "columns" = "text_only" },
     /// Frames that are not CEF, or too broken.
     RecordsUnparsedNoCef => "records_unparsed_total" { "reason" = "no_cef" },
     /// Frames that are not CEF, or too broken.

@@ -4,6 +4,7 @@
 //! <134>Nov 25 01:59:07 gw01 tag[77]:                       RFC 3164
 //! <134>1 2026-11-25T01:59:07.482Z gw01 app 77 ID47 [sd]    RFC 5424
 //! <189>1203: *Nov 25 01:59:07.123: gw01                    Cisco
+//! <166>:Nov 25 01:59:07 UTC:                               Cisco, EMBLEM
 //! <134>1795571947.482 gw01                                 epoch
 //! relay[-]: <161>Mar 19 05:24:39 10.0.0.1 tag:             relayed, header twice
 //! ```
@@ -120,7 +121,7 @@ fn read_pri(text: &[u8]) -> (Option<u8>, &[u8]) {
 }
 
 /// The version of RFC 5424 (`1 `) or Cisco's sequence number (`1203: `), with the mark that Cisco
-/// puts before a time that is not in step.
+/// puts before a time that is not in step, or the colon that its EMBLEM form puts there.
 fn skip_version(text: &[u8]) -> &[u8] {
     let digits = digits_len(text);
     let rest = text.get(digits..).unwrap_or_default();
@@ -130,7 +131,7 @@ fn skip_version(text: &[u8]) -> &[u8] {
         _ => text,
     };
     match text {
-        [b'*' | b'.' | b'%', rest @ ..] => rest,
+        [b'*' | b'.' | b'%' | b':', rest @ ..] => rest,
         _ => text,
     }
 }

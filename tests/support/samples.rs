@@ -16,6 +16,8 @@ pub(crate) struct Sample {
     pub(crate) time: Option<String>,
     pub(crate) header: Option<Vec<String>>,
     pub(crate) unparsed: Option<String>,
+    /// Product, id, level and activity.
+    pub(crate) cisco: Option<[String; 4]>,
     pub(crate) extensions: BTreeMap<String, String>,
     pub(crate) row: BTreeMap<String, Value>,
 }
@@ -35,6 +37,7 @@ struct Written {
     time: Option<String>,
     header: Option<Vec<String>>,
     unparsed: Option<String>,
+    cisco: Option<[String; 4]>,
     #[serde(default)]
     extensions: BTreeMap<String, String>,
     #[serde(default)]
@@ -77,6 +80,7 @@ impl Written {
             time: self.time,
             header: self.header,
             unparsed: self.unparsed,
+            cisco: self.cisco,
             extensions: self.extensions,
             row: self.row,
         }

@@ -16,8 +16,12 @@ fn one_in(random: &mut Rng, count: usize) -> bool {
 pub(crate) fn frame(random: &mut Rng) -> Vec<u8> {
     let mut frame = Vec::new();
     envelope(random, &mut frame);
-    header(random, &mut frame);
-    extension(random, &mut frame);
+    if one_in(random, 20) {
+        cisco(random, &mut frame);
+    } else {
+        header(random, &mut frame);
+        extension(random, &mut frame);
+    }
     if one_in(random, 40) {
         frame.insert(0, b'"');
         if one_in(random, 2) {
@@ -65,6 +69,41 @@ pub(crate) fn mutated(random: &mut Rng, samples: &[Vec<u8>]) -> Vec<u8> {
         }
     }
     frame
+}
+
+/// A line of a Cisco firewall, or nearly one.
+#[rustfmt::skip] // one word a line otherwise
+fn cisco(random: &mut Rng, out: &mut Vec<u8>) {
+    for parts in [
+        &["", "", "", ": ", "x"][..],
+        &["%ASA", "%ASA", "%FTD", "%PIX", "%FWSM", "%ASB", "ASA"],
+        &["-", "-", "-", "-session-", "-vpn_1-", "--", "-Auth-"],
+        &["6", "6", "0", "7", "8", "66", ""],
+        &["-"],
+        &["302013", "302014", "106023", "430003", "430001", "999999", "30201", "3020130"],
+        &[":", ": ", ": ", " ", ";", ""],
+    ] {
+        out.extend_from_slice(pick(random, parts).as_bytes());
+    }
+    for _ in 0..random.usize(..12) {
+        let word = pick(
+            random,
+            &[
+                "Built ", "inbound ", "TCP ", "connection ", "7 ", "for ", " to ", "src ", " dst ",
+                "Deny ", "outside:192.0.2.1/443 ", "inside:2001:db8::1/ssh", "(192.0.2.1/7)",
+                "(LOCAL\\nina)", " duration ", " bytes ", "by access-group \"a;b\" ", "SrcIP: ",
+                "192.0.2.1, ", "DstPort: ", "99999999999, ", "FirstPacketSecond: ",
+                "2026-11-25T01:59:07Z, ", "User: ", "InitiatorBytes: 7, ", "SID: 1;2, ", "URL: ",
+            ],
+        );
+        out.extend_from_slice(word.as_bytes());
+    }
+    if one_in(random, 300) {
+        out.extend_from_slice(pick(random, PIECES).repeat(12_000).as_bytes());
+    }
+    if one_in(random, 20) {
+        noise(random, out);
+    }
 }
 
 #[rustfmt::skip] // one word a line otherwise

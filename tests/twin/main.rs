@@ -149,7 +149,19 @@ fn fast_reading(frame: &[u8]) -> Reading {
     };
     let record = match parse::parse(frame) {
         Ok(record) => record,
-        Err((why, origin)) => return Reading::Unparsed(why.code(), envelope(origin)),
+        Err((why, origin)) => {
+            let line = parse::asa::read(frame).filter(|_| why == cef::Unparsed::NoCef);
+            let Some(line) = line else {
+                return Reading::Unparsed(why.code(), envelope(origin));
+            };
+            return Reading::Cisco(record::Line {
+                envelope: envelope(line.origin),
+                product: line.product(),
+                level: line.level.to_vec(),
+                id: line.id.to_vec(),
+                text: line.text.to_vec(),
+            });
+        }
     };
     let mut pairs = Vec::new();
     cef::pairs(record.extension, |pair| {
@@ -311,6 +323,8 @@ fn compare(seed_offset: u64, mut make: impl FnMut(&mut Rng) -> Vec<u8>) {
         Counter::FramesLostUnparsed,
         Counter::FramesPartial,
         Counter::RecordsParsed,
+        Counter::RecordsCiscoFields,
+        Counter::RecordsCiscoText,
         Counter::RecordsUnparsedNoCef,
         Counter::RecordsUnparsedHeader,
         Counter::RecordsDegradedSeverity,

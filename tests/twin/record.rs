@@ -27,6 +27,18 @@ pub(crate) struct Record {
 pub(crate) enum Reading {
     Record(Record),
     Unparsed(&'static str, Envelope),
+    /// A line of a Cisco firewall.
+    Cisco(Line),
+}
+
+/// What the tag of a line says, and all from it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) envelope: Envelope,
+    pub(crate) product: &'static str,
+    pub(crate) level: Vec<u8>,
+    pub(crate) id: Vec<u8>,
+    pub(crate) text: Vec<u8>,
 }
 
 pub(crate) fn read(frame: &[u8]) -> Reading {
@@ -37,6 +49,9 @@ pub(crate) fn read(frame: &[u8]) -> Reading {
         frame
     };
     let Some((start, version, rest)) = anchor(frame) else {
+        if let Some(line) = (0..frame.len()).find_map(|at| line(frame, at)) {
+            return Reading::Cisco(line);
+        }
         return Reading::Unparsed("no_cef", envelope(frame, true));
     };
     let envelope = envelope(&frame[..start], false);
@@ -89,6 +104,42 @@ fn split(text: &[u8]) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
         backslashes = if *byte == b'\\' { backslashes + 1 } else { 0 };
     }
     (fields, None)
+}
+
+/// The line whose tag begins at `at`.
+fn line(frame: &[u8], at: usize) -> Option<Line> {
+    let text = &frame[at..];
+    if at > 0 && !b" \t:>".contains(&frame[at - 1]) {
+        return None;
+    }
+    let tag: Vec<u8> = text
+        .iter()
+        .copied()
+        .take_while(|byte| !b": ".contains(byte))
+        .collect();
+    let mut parts: Vec<&[u8]> = tag.split(|byte| *byte == b'-').collect();
+    let is_class = |part: &[u8]| {
+        (1..=16).contains(&part.len()) && part.iter().all(|b| b.is_ascii_lowercase() || *b == b'_')
+    };
+    if parts.len() == 4 && is_class(parts[1]) {
+        parts.remove(1);
+    }
+    let [family, level, id] = parts[..] else {
+        return None;
+    };
+    let is_family = [&b"%ASA"[..], b"%FTD", b"%PIX", b"%FWSM"].contains(&family);
+    let is_level = level.len() == 1 && (b'0'..=b'7').contains(&level[0]);
+    let is_id = id.len() == 6 && id.iter().all(u8::is_ascii_digit);
+    (is_family && is_level && is_id).then(|| Line {
+        envelope: envelope(&frame[..at], false),
+        product: match family {
+            b"%FTD" if id.starts_with(b"43000") => "FTD",
+            _ => "ASA",
+        },
+        level: level.to_vec(),
+        id: id.to_vec(),
+        text: text.to_vec(),
+    })
 }
 
 /// Where `CEF:` begins, the version, and all behind the first pipe.
@@ -221,7 +272,7 @@ fn envelope_once(text: &[u8], is_frame: bool) -> Envelope {
         text = skip_blanks(&behind[1..]);
     }
     has_lead |= is_version || (digits > 0 && behind.starts_with(b": "));
-    if matches!(text.first(), Some(b'*' | b'.' | b'%')) {
+    if matches!(text.first(), Some(b'*' | b'.' | b'%' | b':')) {
         text = &text[1..];
         has_lead = true;
     }

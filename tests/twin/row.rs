@@ -1,16 +1,20 @@
 //! A frame as a row, member by member, by the rules at the head of `map` and the two tables of
-//! `map::columns`.
+//! `map::columns`. Which fields the text of a Cisco line holds is taken as given: each message has
+//! its samples.
 
-use crate::record::{Envelope, Reading, Record, read};
+use crate::record::{Envelope, Line, Reading, Record, read};
 use crate::time::{self, Zone};
 use cefline::config::{self, Semicolon, TimeGenerated, Unparsed};
 use cefline::frame::End;
 use cefline::map::Source;
 use cefline::map::columns::{COLUMNS, KEYS, Kind};
 use cefline::metrics::Counter;
+use cefline::parse::asa;
 use serde_json::{Map, Number, Value};
 use std::collections::{HashMap, HashSet};
 
+/// What may stand behind a backslash in a value.
+const VALUE_ESCAPES: &[u8] = b"\\=nr";
 const DAY: i64 = 86_400 * 1_000_000_000;
 
 /// What must come of a frame.
@@ -59,6 +63,18 @@ pub(crate) fn expected(
                 counts.insert(Counter::RecordsDegradedStray, 1);
             }
         }
+        Reading::Cisco(_) => {
+            counts.insert(
+                match fields(frame).is_empty() {
+                    true => Counter::RecordsCiscoText,
+                    false => Counter::RecordsCiscoFields,
+                },
+                1,
+            );
+            if end == End::Partial {
+                counts.insert(Counter::FramesPartial, 1);
+            }
+        }
         Reading::Unparsed(why, _) => {
             counts.insert(
                 match *why {
@@ -95,6 +111,7 @@ pub(crate) fn expected(
         };
         match &reading {
             Reading::Record(record) => sheet.record(record, end, shortened),
+            Reading::Cisco(line) => sheet.cisco(line, &fields(frame), end, shortened),
             Reading::Unparsed(why, envelope) => {
                 sheet.unparsed(frame, why, envelope, end, shortened);
             }
@@ -122,7 +139,49 @@ pub(crate) fn expected(
     }
 }
 
+/// What the text of a Cisco line says.
+fn fields(frame: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let fields = asa::read(frame).unwrap().fields();
+    fields
+        .iter()
+        .map(|(name, value)| (name, value.to_vec()))
+        .collect()
+}
+
 impl Sheet<'_> {
+    fn cisco(
+        &mut self,
+        line: &Line,
+        fields: &[(&'static str, Vec<u8>)],
+        end: End,
+        shortened: bool,
+    ) {
+        let zone = Zone::Named(self.settings.time_zone.clone());
+        self.time_generated(line.envelope.time.as_deref(), None, &zone);
+        self.members.insert("DeviceVendor".into(), "Cisco".into());
+        self.text("DeviceProduct", line.product.as_bytes());
+        self.text("DeviceEventClassID", &line.id);
+        self.text("LogSeverity", &line.level);
+        let activity = asa::read(&line.text).unwrap().activity();
+        self.text("Activity", activity.as_bytes());
+        self.computer(&line.envelope);
+        self.text("Message", &line.text);
+        let mut more = marks(end, None, shortened);
+        for (name, value) in fields {
+            let target = KEYS.iter().find(|target| target.key == *name);
+            let mut fits = false;
+            for column in target.map_or(&[][..], |target| target.columns) {
+                fits |= self.value(column, value, &zone, b"");
+            }
+            self.unfit += u64::from(target.is_some() && !fits);
+            if !fits {
+                let value = self.additional(value, b"");
+                more.push([name.as_bytes(), b"=", &value].concat());
+            }
+        }
+        self.text("AdditionalExtensions", &more.join(&b";"[..]));
+    }
+
     fn record(&mut self, record: &Record, end: End, shortened: bool) {
         // the last pair of each key that has a column
         let mut last: HashMap<&[u8], usize> = HashMap::new();
@@ -159,7 +218,7 @@ impl Sheet<'_> {
             {
                 let mut fits = false;
                 for column in target.columns {
-                    fits |= self.value(column, value, &zone);
+                    fits |= self.value(column, value, &zone, VALUE_ESCAPES);
                 }
                 if fits {
                     in_columns.insert(index);
@@ -170,7 +229,13 @@ impl Sheet<'_> {
         }
         let mut more = marks(end, record.flaw, shortened);
         if !record.stray.is_empty() {
-            more.push([b"cefline.stray=", self.additional(&record.stray).as_slice()].concat());
+            more.push(
+                [
+                    b"cefline.stray=",
+                    self.additional(&record.stray, VALUE_ESCAPES).as_slice(),
+                ]
+                .concat(),
+            );
         }
         for (index, (key, value)) in record.pairs.iter().enumerate() {
             if !in_columns.contains(&index) && !value.is_empty() {
@@ -179,7 +244,7 @@ impl Sheet<'_> {
                 } else {
                     ""
                 };
-                let value = self.additional(value);
+                let value = self.additional(value, VALUE_ESCAPES);
                 more.push([guard.as_bytes(), key, b"=", &value].concat());
             }
         }
@@ -248,11 +313,11 @@ impl Sheet<'_> {
     }
 
     /// A value in a column of its type; false if it does not fit.
-    fn value(&mut self, column: &str, value: &[u8], zone: &Zone) -> bool {
+    fn value(&mut self, column: &str, value: &[u8], zone: &Zone, escapes: &[u8]) -> bool {
         let kind = COLUMNS.iter().find(|c| c.name == column).unwrap().kind;
         let cell = match kind {
             Kind::Text => {
-                self.text(column, &unescape(value, b"\\=nr"));
+                self.text(column, &unescape(value, escapes));
                 return true;
             }
             Kind::Int => whole(value)
@@ -290,8 +355,8 @@ impl Sheet<'_> {
     }
 
     /// A value as it stands in `AdditionalExtensions`.
-    fn additional(&self, value: &[u8]) -> Vec<u8> {
-        let mut value = unescape(value, b"\\=nr");
+    fn additional(&self, value: &[u8], escapes: &[u8]) -> Vec<u8> {
+        let mut value = unescape(value, escapes);
         if self.settings.semicolon == Semicolon::Blank {
             for byte in &mut value {
                 if *byte == b';' {
