@@ -25,6 +25,7 @@
 //! a microsecond and no allocation.
 
 mod field;
+pub mod mock;
 mod pools;
 mod scene;
 mod template;

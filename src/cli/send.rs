@@ -1,5 +1,7 @@
 //! `cefline send`: messages to a receiver, and an exact account of them.
 
+mod mock;
+
 use super::Failure;
 use crate::clock::Clock;
 use crate::generate::{Vendor, append_id};
@@ -43,7 +45,8 @@ Examples:
   cefline send                                    10,000 messages to 127.0.0.1:514
   cefline send 127.0.0.1:5514 --vendors darktrace --rate 20 --seconds 60
   cefline send 127.0.0.1:5514 --count 2000000 --connections 8 --framing octet --ids sent.txt
-  cefline send 127.0.0.1:5514 --file messages.log --small-writes")]
+  cefline send 127.0.0.1:5514 --file messages.log --small-writes
+  cefline send 127.0.0.1:5514 --test              Microsoft's test messages, and how to find them")]
 pub struct SendArgs {
     /// The receiver
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:514")]
@@ -55,6 +58,21 @@ pub struct SendArgs {
     /// sent once; with one of them, from the first to the last and then from the first again.
     #[arg(long, value_name = "FILE", help_heading = "What")]
     pub file: Option<PathBuf>,
+
+    /// Send Microsoft's own test messages, one of each form, and print the query that finds each
+    ///
+    /// Those of the connector's page, its scripts and its troubleshooter: with and without a
+    /// header, a severity, a line feed; text of Cisco ASA and FTD. Over connections of their own,
+    /// framed as they are on those pages.
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "file", "vendors", "count", "seconds", "seed", "rate", "connections", "framing",
+            "small_writes", "cuts", "threads", "ids", "json",
+        ],
+        help_heading = "What"
+    )]
+    pub test: bool,
 
     /// Generate messages of these vendors only [default: all]
     #[arg(
@@ -160,6 +178,9 @@ fn connections(text: &str) -> Result<NonZeroUsize, String> {
 pub fn run(args: SendArgs) -> Result<ExitCode, Failure> {
     let clock = Clock::start();
     let options = options(&args, clock)?;
+    if args.test {
+        return mock::run(options.to, options.close_time, clock);
+    }
     // Opened before anything is sent: afterwards it would be too late to learn that it cannot be.
     let ids = args
         .ids
@@ -407,6 +428,8 @@ mod tests {
             ("--framing tls", "possible values: lf, crlf, nul, octet"),
             ("--cuts --small-writes", "cannot be used with"),
             ("--file x --ids y", "cannot be used with"),
+            ("--test --count 7", "cannot be used with"),
+            ("--test --framing octet", "cannot be used with"),
         ] {
             let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(says), "{line}: {error}");
