@@ -241,7 +241,7 @@ pub enum TimeGenerated {
     DeviceReceipt,
 }
 
-/// What becomes of frames that are not CEF, or too broken.
+/// What becomes of frames that are not CEF, or too broken, and no lines of Cisco firewalls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unparsed {
     /// A row with `DeviceVendor == "cefline"`, `DeviceProduct == "unparsed"` and the text.

@@ -371,7 +371,9 @@ fn check_sums(name: &str, ended: &Ended) {
     );
     let unparsed: u64 = Counter::ALL
         .iter()
-        .filter(|counter| counter.name() == "records_unparsed_total")
+        .filter(|counter| {
+            ["records_unparsed_total", "records_cisco_total"].contains(&counter.name())
+        })
         .map(|counter| ended.tally.value(*counter))
         .sum();
     let parsed = ended.tally.value(Counter::RecordsParsed);

@@ -17,9 +17,9 @@ use std::process::ExitCode;
 /// Show the row that each message would become.
 ///
 /// Reads messages from standard input, one a line, and prints for each, in order, exactly one line
-/// of JSON: the row as it would be uploaded. A line that is not CEF gives the row that such lines
-/// become (DeviceVendor "cefline", DeviceProduct "unparsed"); one that the configuration drops gives
-/// null.
+/// of JSON: the row as it would be uploaded. A line that is neither CEF nor of a Cisco firewall gives
+/// the row that such lines become (DeviceVendor "cefline", DeviceProduct "unparsed"); one that the
+/// configuration drops gives null.
 ///
 /// Example: echo 'CEF:0|Acme|Gate|1.0|100|conn|5|src=10.0.0.1' | cefline parse
 #[derive(Debug, clap::Args)]

@@ -30,25 +30,53 @@ impl Kind {
         }
     }
 
-    /// The command without arguments, and the version that its configuration must name; or why there
-    /// is none.
-    fn command(self) -> Result<(Command, String), String> {
+    fn program(self) -> &'static str {
         match self {
-            Kind::Rsyslog => Ok((Command::new(installed("rsyslogd")?), String::new())),
-            Kind::SyslogNg => syslog_ng(),
+            Kind::Rsyslog => "rsyslogd",
+            Kind::SyslogNg => "syslog-ng",
         }
+    }
+
+    /// The command, told where its modules are if it is unpacked only; or why there is none. Debian's
+    /// packages of the two exclude each other, and each would run as a service once it is installed:
+    /// so they may be unpacked, below `CEFLINE_FRONTS` or `target/fronts`.
+    fn command(self) -> Result<Command, String> {
+        let fronts = std::env::var("CEFLINE_FRONTS").map_or_else(
+            |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fronts"),
+            PathBuf::from,
+        );
+        let unpacked = fronts.join(self.name());
+        let program = unpacked.join("usr/sbin").join(self.program());
+        if !program.is_file() {
+            return installed(self.program()).map(Command::new);
+        }
+        let libraries = unpacked.join("usr/lib");
+        let mut command = Command::new(program);
+        match self {
+            Kind::Rsyslog => {
+                let modules = below(&libraries, |path| path.join("rsyslog").is_dir())?;
+                command.arg("-M").arg(modules.join("rsyslog"));
+            }
+            Kind::SyslogNg => {
+                let libraries = libraries.join("syslog-ng");
+                let modules = below(&libraries, Path::is_dir)?;
+                command.arg(format!("--module-path={}", modules.display()));
+                command.env("LD_LIBRARY_PATH", libraries);
+            }
+        }
+        Ok(command)
     }
 
     /// Starts it in front of `to`; or says why it cannot be started here.
     pub(crate) fn start(self, to: SocketAddr) -> Result<Front, String> {
-        let (mut command, version) = self.command()?;
+        let mut command = self.command()?;
         let folder = tempfile::tempdir().unwrap();
         let tcp = free_port();
         let at = folder.path();
         let config = at.join("front.conf");
         let text = match self {
             Kind::Rsyslog => rsyslog_config(tcp, to, at),
-            Kind::SyslogNg => syslog_ng_config(tcp, to, &version),
+            Kind::SyslogNg => syslog_ng_config(tcp, to, &syslog_ng_version(self.command()?)?),
         };
         fs::write(&config, text).unwrap();
         let path = |name: &str| at.join(name).display().to_string();
@@ -91,40 +119,27 @@ fn installed(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("{name} is not installed"))
 }
 
-/// Debian's packages of the two exclude each other, so that this one may be unpacked instead of
-/// installed: in the folder `CEFLINE_SYSLOG_NG`, or in `target/syslog-ng`.
-fn syslog_ng() -> Result<(Command, String), String> {
-    let unpacked = std::env::var("CEFLINE_SYSLOG_NG").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/syslog-ng"),
-        PathBuf::from,
-    );
-    let program = unpacked.join("usr/sbin/syslog-ng");
-    let new = || match program.is_file() {
-        false => installed("syslog-ng").map(Command::new),
-        true => {
-            let libraries = unpacked.join("usr/lib/syslog-ng");
-            let modules = fs::read_dir(&libraries)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .find(|path| path.is_dir())
-                .ok_or("it has no modules")?;
-            let mut command = Command::new(&program);
-            command.env("LD_LIBRARY_PATH", libraries);
-            command.arg(format!("--module-path={}", modules.display()));
-            Ok(command)
-        }
-    };
-    let told = new()?.arg("--version").output();
+/// What is in a folder and is as asked for.
+fn below(folder: &Path, is_it: impl Fn(&Path) -> bool) -> Result<PathBuf, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    entries
+        .map(|entry| entry.unwrap().path())
+        .find(|path| is_it(path))
+        .ok_or_else(|| format!("{} holds no modules", folder.display()))
+}
+
+/// The version that its configuration must name.
+fn syslog_ng_version(mut command: Command) -> Result<String, String> {
+    let told = command.arg("--version").output();
     let told = told.map_err(|error| format!("it does not run: {error}"))?;
     let text = String::from_utf8(told.stdout).unwrap();
     let version = text
         .lines()
-        .find_map(|line| line.strip_prefix("Config version: "))
-        .ok_or_else(|| {
-            let stderr = String::from_utf8(told.stderr).unwrap();
-            format!("it does not tell its version: {}", stderr.trim())
-        })?;
-    Ok((new()?, version.to_owned()))
+        .find_map(|line| line.strip_prefix("Config version: "));
+    version.map(str::to_owned).ok_or_else(|| {
+        let stderr = String::from_utf8(told.stderr).unwrap();
+        format!("it does not tell its version: {}", stderr.trim())
+    })
 }
 
 /// `10-azuremonitoragent-omfwd.conf`: everything, in the traditional form with a blank in front of the

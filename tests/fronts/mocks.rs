@@ -1,12 +1,14 @@
 //! Microsoft's test messages land with the columns that their pages say, whichever way they come.
 
 use crate::front::Kind;
-use crate::process::{EmulatorProcess, Process, SOON};
+use crate::process::{EmulatorProcess, Keys, Process, SOON, free_port, until};
 use crate::table::Table;
 use crate::{Entrance, Way, send_file, wait_for};
 use cefline::generate::mock::MOCKS;
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 
 /// For each message, by place: columns that its row must have.
@@ -143,6 +145,28 @@ fn test_messages_land_when_sent_directly() {
     let entrance = Entrance::open(Way::Directly, &emulator).unwrap();
     send_test(&entrance);
     assert_landed(&emulator, Way::Directly);
+}
+
+#[test]
+fn the_agents_port_is_taken_beside_that_of_the_devices() {
+    let emulator = EmulatorProcess::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let [devices, agent, metrics] = [(); 3].map(|()| free_port().to_string());
+    let both = format!("{devices}\", \"{agent}");
+    let keys = Keys {
+        more: "[map]\ncollector_host_name = \"direct\"",
+        ..Keys::default()
+    };
+    let text = keys.config(&both, &metrics, &emulator.sentinel, folder.path());
+    fs::write(folder.path().join("cefline.toml"), text).unwrap();
+    let arguments = ["run", "--config", "cefline.toml"];
+    let _forwarder = Process::start(&arguments, folder.path());
+    for (port, sent) in [(&devices, 1), (&agent, 2)] {
+        let mut stream = until("the port is open", SOON, || TcpStream::connect(port).ok());
+        let line = MOCKS[0].line("Nov 25 01:59:07", "fwd01");
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        wait_for(sent, &emulator, Way::Directly, "and Computer == \"fwd01\"");
+    }
 }
 
 #[test]

@@ -158,4 +158,8 @@ fn commands_without_a_partner_say_so_with_exit_code_1() {
         assert!(ended.stderr.contains(&nobody), "{ended:?}");
         assert_eq!(ended.stdout, "");
     }
+    let test = ended(&["send", &nobody, "--test"]);
+    assert_eq!(test.code, Some(1), "{test:?}");
+    let says = format!("cefline: cannot send to {nobody} (0 of 6 messages were sent): ");
+    assert!(test.stderr.starts_with(&says), "{test:?}");
 }

@@ -42,6 +42,8 @@ const COUNTERS: &[Counter] = &[
     Counter::FramingErrors,
     Counter::FramesLostPartial,
     Counter::RecordsParsed,
+    Counter::RecordsCiscoFields,
+    Counter::RecordsCiscoText,
     Counter::RecordsUnparsedNoCef,
     Counter::RecordsUnparsedHeader,
     Counter::RecordsDegradedSeverity,
