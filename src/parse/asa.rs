@@ -12,8 +12,8 @@
 //! beginning or behind a blank, a colon or a `>`. The first tag counts; what stands before it is a
 //! syslog header, read as leniently as that of CEF.
 //!
-//! What a body says is known for the ids of [`forms`], as published in Cisco's guides to ASA and FTD
-//! syslog messages; bodies of ids 430001 to 430007 are lists of `Key: value` ([`pairs`]). The fields
+//! What a body says is known for the ids of `forms`, as published in Cisco's guides to ASA and FTD
+//! syslog messages; bodies of ids 430001 to 430007 are lists of `Key: value` (`pairs`). The fields
 //! found get the names of CEF keys where there is one, so that the same table leads them to their
 //! columns. A body that is not as published gives no fields, or fewer; the line stays whole in
 //! [`Line::text`] whatever happens, so that nothing is lost by a field that is not found.
