@@ -43,7 +43,7 @@ pub(crate) struct Upload {
     /// New bodies that were not sent yet.
     pub(crate) fresh: HashSet<u64>,
     /// Read back, and not sent yet, by name.
-    pub(crate) old: HashSet<[u8; 16]>,
+    pub(crate) old: HashMap<[u8; 16], Place>,
     /// Logs that it has written itself.
     pub(crate) own_logs: HashSet<u128>,
     /// Bodies of earlier runs that wait.
@@ -162,7 +162,7 @@ impl Forwarder {
                     written: HashMap::new(),
                     in_memory: BTreeMap::new(),
                     fresh: HashSet::new(),
-                    old: HashSet::new(),
+                    old: HashMap::new(),
                     own_logs: HashSet::new(),
                     recovered_waiting: 0,
                     run: Run::default(),

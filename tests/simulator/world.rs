@@ -761,7 +761,7 @@ impl World {
         let Some(upload) = self.upload(index) else {
             return;
         };
-        let is_old = upload.old.remove(&id);
+        let is_old = upload.old.remove(&id).is_some();
         // not by the name: one that is too long is halved before it is ever sent
         let is_fresh = upload.fresh.remove(&key);
         if !is_old && !is_fresh {
@@ -915,6 +915,10 @@ impl World {
                 let Some(upload) = self.upload(index) else {
                     return;
                 };
+                if !is_parked {
+                    // a row that is too long is given up before it is ever sent
+                    upload.old.retain(|_, of| of != place);
+                }
                 let found = upload.in_memory.iter();
                 let mut found = found.filter(|(_, (_, at))| *at == Some(*place));
                 if let Some(key) = found.next().map(|(key, _)| *key) {
@@ -1083,7 +1087,7 @@ impl World {
                 // what a disk does not give is set aside for a while, and others are read meanwhile
                 let keeps_order = !forwarder.disk_failed;
                 let upload = &mut forwarder.uploads[index];
-                upload.old.insert(id);
+                upload.old.insert(id, *place);
                 if !upload.own_logs.contains(&place.log.0) {
                     upload.recovered_waiting -= 1;
                 } else if upload.recovered_waiting > 0 && keeps_order {
