@@ -754,7 +754,13 @@ impl World {
         let share = self.plan.config.spool.drain_share as usize;
         let ratio = share.max(100 - share).div_ceil(share.min(100 - share)) + 1;
         let now = self.now;
-        let is_calm = now > self.troubled_at + 5 * SECOND
+        // what is on disk when the program stops is for the next run
+        let is_stopping = self
+            .forwarder
+            .as_ref()
+            .is_some_and(|forwarder| forwarder.deadline.is_some());
+        let is_calm = !is_stopping
+            && now > self.troubled_at + 5 * SECOND
             && now > self.mood_until + 15 * SECOND
             && self.stalled_at.is_none_or(|at| now > at + 30 * SECOND);
         let places = self.plan.config.sentinel.requests_in_flight;
