@@ -25,6 +25,7 @@ mod ask;
 mod control;
 pub mod faults;
 pub mod ingest;
+pub mod jwt;
 pub mod kql;
 pub mod reply;
 pub mod rows;

@@ -388,6 +388,8 @@ pub const EMULATOR_DISCARD_BYTES_MAX: u64 = 64 * MIB as u64;
 pub const EMULATOR_QUERIES_MAX: usize = 2;
 /// How long a stopping emulator waits for a query that is running.
 pub const EMULATOR_STOP_TIME: Duration = Duration::from_secs(2);
+/// Bodies that the emulator lets wait before their rows show up; with more the oldest show up early.
+pub const EMULATOR_LATE_BODIES_MAX: usize = 1024;
 /// Between two tries to open the port again after an outage, or to accept when that failed.
 pub const EMULATOR_PORT_PAUSE: Duration = Duration::from_millis(50);
 

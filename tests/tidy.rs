@@ -135,6 +135,7 @@ const PURE: &[&str] = &[
     "send/source.rs",
     "emulator/faults.rs",
     "emulator/ingest.rs",
+    "emulator/jwt.rs",
     "emulator/kql",
     "emulator/reply.rs",
     "emulator/rows.rs",

@@ -54,7 +54,10 @@ Faults (rates are the share of calls, 0 to 1; the same names work as JSON keys):
   lenient_parse=true        204 for a body that is not JSON, which is lost
   token_life_seconds=N      of tokens given out from now on
   token_error_rate=R        token_error_status=N
-  token_refused=true        the right secret is refused
+  token_refused=true        the right secret is refused; secret_expired=true: as expired
+  rows_late_seconds=S       rows show up in the table only after that time
+  query_forbidden=true      403 for queries that come with a token
+  clock_skew_seconds=S      the Date of every answer is so far ahead (negative: behind)
   outage=refuse|blackhole|reset   nobody there, the table is kept; outage_seconds=S, else until
                             it is switched off (the control port always answers)")]
 pub struct EmulateArgs {

@@ -23,6 +23,10 @@ pub(super) async fn query(shared: Arc<Shared>, port: Port, request: Request<Inco
             let reply = query_error(401, "InvalidTokenError", refused.message(), None);
             return reply.with("www-authenticate", "Bearer error=\"invalid_token\"");
         }
+        if shared.faults().query_forbidden {
+            let message = "The provided credentials have insufficient access to perform the requested operation";
+            return query_error(403, "InsufficientAccessError", message, None);
+        }
     }
     let asked = match parts.method {
         Method::GET => parameters(parts.uri.query().unwrap_or_default()),

@@ -73,6 +73,15 @@ pub struct Faults {
     pub token_error_status: u16,
     /// The secret is refused although it is right, as after it has been rotated.
     pub token_refused: bool,
+    /// The secret is refused because its time is over.
+    pub secret_expired: bool,
+
+    /// Rows can be asked for only so many seconds after they were accepted.
+    pub rows_late_seconds: f64,
+    /// Queries with a token are answered 403: the identity may write and not read.
+    pub query_forbidden: bool,
+    /// What the `Date` of every answer is ahead of the time, in seconds; negative for behind.
+    pub clock_skew_seconds: f64,
 
     /// Nobody there, on the whole of the service's port. The table is kept, and the control port
     /// still answers.
@@ -163,6 +172,10 @@ impl Default for Faults {
             token_error_rate: 0.0,
             token_error_status: 503,
             token_refused: false,
+            secret_expired: false,
+            rows_late_seconds: 0.0,
+            query_forbidden: false,
+            clock_skew_seconds: 0.0,
             outage: Outage::None,
             outage_seconds: None,
         }
@@ -241,6 +254,8 @@ impl Faults {
         let times = [
             ("granted_after_seconds", self.granted_after_seconds),
             ("outage_seconds", self.outage_seconds.unwrap_or(0.0)),
+            ("rows_late_seconds", self.rows_late_seconds),
+            ("clock_skew_seconds", self.clock_skew_seconds.abs()),
             ("slow_ms", self.slow_ms as f64 / 1000.0),
             ("retry_after_seconds", self.retry_after_seconds as f64),
             (
@@ -268,6 +283,12 @@ impl Faults {
     #[must_use]
     pub fn token_life(&self, usual: Duration) -> Duration {
         self.token_life_seconds.map_or(usual, Duration::from_secs)
+    }
+
+    /// How long accepted rows are on their way to the table.
+    #[must_use]
+    pub fn rows_late(&self) -> Duration {
+        Duration::try_from_secs_f64(self.rows_late_seconds).unwrap_or_default()
     }
 
     /// The outage's length; nothing for without end.

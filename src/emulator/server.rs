@@ -301,8 +301,8 @@ async fn respond(
     cut: Arc<Cut>,
     request: Request<Incoming>,
 ) -> Result<hyper::Response<http_body_util::Full<bytes::Bytes>>, Infallible> {
-    match answer(shared, port, request).await {
-        Outcome::Reply(reply) => Ok(response(reply)),
+    match answer(Arc::clone(&shared), port, request).await {
+        Outcome::Reply(reply) => Ok(response(reply, &shared)),
         Outcome::Reset => {
             cut.set();
             // the connection's task drops this and everything else of it

@@ -1,31 +1,35 @@
 //! The emulator's state, and what it answers to each request.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use tokio::sync::{Semaphore, watch};
 
 use super::ask;
 use super::control;
-use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error};
+use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error, http_date};
 use super::ingest::{self, Head, Rule, Setup};
 use super::kql::{self, Answer, QueryError};
 use super::reply::Reply;
 use super::rows::{Notes, read_rows};
+use super::stamp;
 use super::table::{Rows, Schema, Table};
 use super::token::{self, Application, Refused, TokenRequest, Tokens, guid};
 use super::window::Window;
 use super::{Options, SizeReading, Stats};
 use crate::clock::{Clock, Moment, Mono};
 use crate::limits::{
-    EMULATOR_BODY_BYTES_MAX, EMULATOR_DISCARD_BYTES_MAX, EMULATOR_QUERIES_MAX,
-    SERVICE_BODY_BYTES_MAX,
+    EMULATOR_BODY_BYTES_MAX, EMULATOR_DISCARD_BYTES_MAX, EMULATOR_LATE_BODIES_MAX,
+    EMULATOR_QUERIES_MAX, SERVICE_BODY_BYTES_MAX,
 };
 
 /// What becomes of a request.
@@ -67,6 +71,8 @@ pub(super) struct Shared {
 
 struct State {
     table: Table,
+    /// Rows that were accepted and are not in the table yet, oldest first, with when they will be.
+    late: VecDeque<(Mono, Rows)>,
     tokens: Tokens,
     rules: Vec<Rule>,
     faults: Arc<Faults>,
@@ -77,12 +83,29 @@ struct State {
 }
 
 impl State {
-    fn keep(&mut self, rows: &Rows, notes: &Notes, raw_bytes: u64, wire_bytes: u64) {
+    fn keep(&mut self, rows: Rows, notes: &Notes, (raw_bytes, wire_bytes): (u64, u64), now: Mono) {
         self.stats.rows_stored += rows.rows_count as u64;
-        self.stats.rows_expired += self.table.append(rows) as u64;
+        let late = self.faults.rows_late();
+        if late.is_zero() && self.late.is_empty() {
+            self.stats.rows_expired += self.table.append(&rows) as u64;
+        } else {
+            self.late.push_back((now.plus(late), rows));
+        }
         self.stats.raw_bytes += raw_bytes;
         self.stats.wire_bytes += wire_bytes;
         self.stats.notes.add(notes);
+    }
+
+    /// Puts into the table what is there by now, and what is too much to wait.
+    fn arrive(&mut self, now: Mono) {
+        while let Some((at, _)) = self.late.front() {
+            if *at > now && self.late.len() <= EMULATOR_LATE_BODIES_MAX {
+                return;
+            }
+            if let Some((_, rows)) = self.late.pop_front() {
+                self.stats.rows_expired += self.table.append(&rows) as u64;
+            }
+        }
     }
 }
 
@@ -101,6 +124,7 @@ impl Shared {
         };
         let state = State {
             table: Table::new(options.rows_count_max),
+            late: VecDeque::new(),
             tokens: Tokens::default(),
             rules: options.rules.iter().map(rule).collect(),
             faults: Arc::new(options.faults.clone()),
@@ -169,7 +193,8 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.arrive(self.clock.mono());
         let mut stats = state.stats.clone();
         stats.rows_in_table = state.table.rows_count() as u64;
         stats.packed_bytes = state.table.packed_bytes() as u64;
@@ -185,6 +210,7 @@ impl Shared {
         let snapshot = {
             let mut state = self.lock();
             state.stats.queries += 1;
+            state.arrive(self.clock.mono());
             state.table.snapshot()
         };
         kql::answer(kql, &snapshot, &self.schema, self.clock.wall(), between)
@@ -300,6 +326,8 @@ async fn give_token(shared: &Shared, request: Request<Incoming>) -> Reply {
         gateway_error(faults.token_error_status, faults.error_body)
     } else if faults.token_refused {
         token::refuse_secret(now.wall, random)
+    } else if faults.secret_expired {
+        token::refuse_expired(now.wall, random)
     } else {
         let request = TokenRequest {
             tenant_id,
@@ -416,7 +444,8 @@ fn judge(
         state.stats.rows_lost += rows.rows_count as u64;
         return Ok(done);
     }
-    state.keep(&rows, &notes, raw.len() as u64, received.count);
+    state.keep(rows, &notes, (raw.len() as u64, received.count), now.mono);
+    state.arrive(now.mono);
     if fate.lose_answer {
         state.stats.answers_lost += 1;
         return Ok(Outcome::Reset);
@@ -453,8 +482,11 @@ fn admit(
     ingest::admit(&head, &setup, rules, tokens, faults, fate, now)
 }
 
-/// An answer as HTTP.
-pub(super) fn response(reply: Reply) -> hyper::Response<http_body_util::Full<Bytes>> {
+/// An answer as HTTP, with a `Date` that is so many seconds off.
+pub(super) fn response(
+    reply: Reply,
+    shared: &Shared,
+) -> hyper::Response<http_body_util::Full<Bytes>> {
     let mut response = hyper::Response::new(http_body_util::Full::new(Bytes::from(reply.body)));
     *response.status_mut() = hyper::StatusCode::from_u16(reply.status)
         .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
@@ -464,6 +496,14 @@ pub(super) fn response(reply: Reply) -> hyper::Response<http_body_util::Full<Byt
     for (name, value) in content_type.into_iter().chain(reply.headers) {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value.parse()) {
             response.headers_mut().insert(name, value);
+        }
+    }
+    let skew = shared.faults().clock_skew_seconds;
+    if skew != 0.0 {
+        let off = (skew * stamp::SECOND_NS as f64) as i64;
+        let date = http_date(shared.clock.wall().0.saturating_add(off));
+        if let Ok(date) = date.parse() {
+            response.headers_mut().insert(DATE, date);
         }
     }
     response

@@ -1,20 +1,18 @@
 //! The token endpoint: the client credentials grant with a secret, as strict as Microsoft Entra,
 //! and the tokens that it gave out.
 //!
-//! A token is opaque on purpose, and as long as a real one: a client must not look inside. What it
-//! is good for is kept here.
+//! A token has the form of a real one, but what it is good for is kept here and not read from it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::jwt::{self, Claims};
 use super::reply::Reply;
 use crate::clock::{Mono, Wall};
 use crate::limits::EMULATOR_TOKENS_MAX;
 
-/// Length of a token; real ones have 1,200 to 2,000.
-const TOKEN_BYTES: usize = 1400;
 /// What `expires_in` falls short of the life of a token: the endpoint counts from before the
 /// answer is sent.
 const EXPIRES_IN_LESS: u64 = 1;
@@ -101,13 +99,11 @@ impl Tokens {
         &mut self,
         audience: &'static str,
         expires: Mono,
+        claims: &Claims<'_>,
         random: &mut fastrand::Rng,
     ) -> String {
         self.count += 1;
-        let mut token = format!("emulated.{}.", self.count);
-        while token.len() < TOKEN_BYTES {
-            token.push(random.alphanumeric());
-        }
+        let token = jwt::token(claims, audience, random);
         while self.order.len() >= EMULATOR_TOKENS_MAX {
             if let Some(oldest) = self.order.pop_front() {
                 self.issued.remove(&oldest);
@@ -182,7 +178,14 @@ pub fn answer(
 ) -> Reply {
     match check(request, application) {
         Ok(audience) => {
-            let token = tokens.issue(audience, now.0.plus(life), random);
+            let life_ns = i64::try_from(life.as_nanos()).unwrap_or(i64::MAX);
+            let claims = Claims {
+                tenant_id: application.tenant_id,
+                client_id: application.client_id,
+                from: now.1,
+                until: Wall(now.1.0.saturating_add(life_ns)),
+            };
+            let token = tokens.issue(audience, now.0.plus(life), &claims, random);
             let seconds = life.as_secs().saturating_sub(EXPIRES_IN_LESS);
             let body = json!({
                 "token_type": "Bearer",
@@ -239,6 +242,13 @@ impl Fault {
 #[must_use]
 pub fn refuse_secret(now: Wall, random: &mut fastrand::Rng) -> Reply {
     bad_secret().reply(now, random)
+}
+
+/// A secret that was right once, for the fault of that name.
+#[must_use]
+pub fn refuse_expired(now: Wall, random: &mut fastrand::Rng) -> Reply {
+    let message = "The provided client secret keys for the app are expired.";
+    Fault::new(401, "invalid_client", 7_000_222, message).reply(now, random)
 }
 
 fn bad_secret() -> Fault {
@@ -539,9 +549,16 @@ mod tests {
     fn so_many_tokens_are_remembered_and_no_more() {
         let mut tokens = Tokens::default();
         let mut random = fastrand::Rng::with_seed(1);
-        let first = tokens.issue(QUERY_AUDIENCES[0], Mono(1), &mut random);
+        let claims = Claims {
+            tenant_id: "t",
+            client_id: "c",
+            from: Wall(0),
+            until: Wall(1),
+        };
+        let mut issue = || tokens.issue(QUERY_AUDIENCES[0], Mono(1), &claims, &mut random);
+        let first = issue();
         for _ in 0..EMULATOR_TOKENS_MAX {
-            tokens.issue(QUERY_AUDIENCES[0], Mono(1), &mut random);
+            issue();
         }
         assert_eq!(tokens.issued.len(), EMULATOR_TOKENS_MAX);
         assert_eq!(tokens.order.len(), EMULATOR_TOKENS_MAX);
