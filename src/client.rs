@@ -50,6 +50,12 @@ impl Trust {
         Trust::with_roots(roots)
     }
 
+    /// How connections are protected, for whoever looks at them from outside.
+    #[must_use]
+    pub fn tls(&self) -> &ClientConfig {
+        &self.0
+    }
+
     /// These and no others.
     pub(crate) fn with_roots(roots: RootCertStore) -> Result<Self, Failure> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());

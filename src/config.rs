@@ -344,6 +344,17 @@ impl From<RuleId> for Rule {
     }
 }
 
+impl Sentinel {
+    /// The audience that a token for the endpoint must have, by the endpoint's cloud; that of the
+    /// public cloud where the host does not tell.
+    #[must_use]
+    pub fn audience(&self) -> &'static str {
+        let known = azure::Cloud::of_endpoint(self.endpoint.host());
+        let scope = known.map_or(azure::CLOUDS[0].scope, |cloud| cloud.scope);
+        scope.trim_end_matches("/.default")
+    }
+}
+
 /// Who we are for Microsoft Entra. One variant for each kind; more will come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {

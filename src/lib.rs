@@ -32,7 +32,7 @@
 //! [`clock`] (time as a value), [`metrics`] (the closed set of counters and the identity that they
 //! keep), [`heart`] (whether every loop goes round), [`watch`] (the server behind `/metrics`), [`supervisor`] (what systemd and we say to each
 //! other), [`log`], [`failure`], [`planted`] (mistakes that the simulator must find; none in a program
-//! for use), [`cli`] (the commands), and [`run`], the only place that knows all stages.
+//! for use), [`check`] (what is wrong on the way, and what helps), [`cli`] (the commands), and [`run`], the only place that knows all stages.
 //!
 //! For rehearsals: [`emulator`] (a stand-in for Sentinel), [`generate`] and [`send`] (messages of a
 //! dozen vendors, and how they get here). No stage knows them.
@@ -45,12 +45,13 @@
 //! - **Nothing a stranger sends can panic us**; there is no unsafe code.
 //! - **Pure modules** have no socket, no clock, no disk: time and configuration are arguments.
 //! - glommio is known to [`listen`] alone; tokio to [`client`], [`auth`], [`upload`], [`watch`],
-//!   [`run`], [`emulator`] and [`cli`]. `tokio::sync`, which belongs to no runtime, is what
+//!   [`run`], [`check`], [`emulator`] and [`cli`]. `tokio::sync`, which belongs to no runtime, is what
 //!   [`listen`] and [`ring`] share with them.
 //! - `tests/tidy.rs` holds the code against these rules, and has the table of who may use whom.
 
 pub mod auth;
 pub mod batch;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -342,6 +342,31 @@ pub const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// ...with so many significant figures (1 %).
 pub const LATENCY_FIGURES: u8 = 2;
 
+// ---- diagnosis -----------------------------------------------------------------------------
+
+/// A program of the system's that is asked for facts (nft, timedatectl) ends by then, or is ended.
+pub const CHECK_PROGRAM_TIME: Duration = Duration::from_secs(10);
+/// What is read of what it prints: a ruleset of a hundred thousand rules.
+pub const CHECK_OUTPUT_BYTES_MAX: usize = 64 * MIB;
+/// A cefline on this machine shows its page of metrics within this time.
+pub const CHECK_PAGE_TIME: Duration = Duration::from_secs(3);
+/// What is read of that page; it has some 20 KiB.
+pub const CHECK_PAGE_BYTES_MAX: usize = MIB;
+/// Addresses of one host that are tried.
+pub const CHECK_ADDRESSES_MAX: usize = 4;
+/// Each step in the network, by default.
+pub const CHECK_STEP_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// Between the two looks at a running cefline, by default.
+pub const CHECK_TRAFFIC_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// The row of a probe is waited for so long, by default: Microsoft's pages speak of up to 20 minutes.
+pub const CHECK_WAIT_DEFAULT: Duration = Duration::from_secs(20 * 60);
+/// Longest that such times may be set to.
+pub const CHECK_TIME_MOST: Duration = Duration::from_secs(24 * 3600);
+/// The table is asked again after this time, doubled each time...
+pub const CHECK_ASK_PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// ...up to this: the query API takes 200 queries in 30 s.
+pub const CHECK_ASK_PAUSE_MOST: Duration = Duration::from_secs(15);
+
 // ---- the sender ----------------------------------------------------------------------------
 
 /// What the sender gathers for one write: enough that the call costs nothing beside the copy, and

@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::sync::watch as signal;
 
 /// Descriptors that the program needs besides those of its connections.
-const DESCRIPTORS_OWN: u64 = 256;
+pub const DESCRIPTORS_OWN: u64 = 256;
 
 /// A running forwarder.
 pub struct Forwarder {

@@ -88,6 +88,12 @@ pub struct Space {
 /// What stays free of a file system unless the configuration says otherwise, at most.
 const FREE_BYTES_MOST: u64 = 2 << 30;
 
+/// What stays free of a file system of `all` bytes, if so much is configured or nothing.
+#[must_use]
+pub fn floor(free_bytes_min: Option<u64>, all: u64) -> u64 {
+    free_bytes_min.unwrap_or_else(|| (all / 10).min(FREE_BYTES_MOST))
+}
+
 impl Space {
     /// Segments take no more than `bytes_max`, and leave `free_bytes_min` free.
     #[must_use]
@@ -126,9 +132,7 @@ impl Space {
     /// Takes `bytes`, if the bounds allow it; `free` and `all` bytes are the file system's. Else
     /// says which of them does not.
     fn reserve(&self, bytes: u64, (free, all): (u64, u64)) -> Result<(), String> {
-        let floor = self
-            .free_bytes_min
-            .unwrap_or_else(|| (all / 10).min(FREE_BYTES_MOST));
+        let floor = floor(self.free_bytes_min, all);
         if free < floor.saturating_add(bytes) {
             return Err(format!(
                 "{free} bytes are free in its file system, and {floor} stay free \
@@ -163,7 +167,7 @@ impl Space {
 }
 
 /// Name of the file that is locked.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// The spool is ours until this is dropped, or the process ends in whatever way.
 #[derive(Debug)]

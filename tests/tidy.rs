@@ -83,10 +83,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("generate", &["clock"]),
     ("send", &["clock", "generate"]),
     ("emulator", &["clock", "map"]),
+    // diagnosis, which no stage knows
+    (
+        "check",
+        &[
+            "auth", "client", "clock", "compress", "config", "failure", "listen", "log", "map",
+            "metrics", "run", "spool", "upload",
+        ],
+    ),
     // what a person types
     (
         "cli",
         &[
+            "check",
             "clock",
             "config",
             "emulator",
@@ -130,6 +139,7 @@ const PURE: &[&str] = &[
     "upload/uploader.rs",
     "upload/verdict.rs",
     "upload/isolate.rs",
+    "check",
     "auth/answer.rs",
     "send/pace.rs",
     "send/source.rs",
@@ -157,6 +167,9 @@ const NOT_PURE: &[&str] = &[
     "spool/thread.rs",
     // errno values
     "spool/ram.rs",
+    // what is read of the machine, and asked of the network
+    "check/gather",
+    "check/live.rs",
 ];
 
 /// What pure logic does not touch: sockets, disk, clocks, threads, runtimes.
@@ -182,7 +195,7 @@ const IMPURE: &[&str] = &[
 /// Libraries that only some files, or folders, may use.
 const KEPT_TO: &[(&str, &[&str])] = &[
     ("glommio", &["listen"]),
-    ("io_uring", &["listen/uring.rs"]),
+    ("io_uring::", &["listen/uring.rs"]),
     ("socket2", &["listen", "emulator/server.rs"]),
     // `tokio::sync` belongs to no runtime and is not meant
     (
@@ -195,11 +208,21 @@ const KEPT_TO: &[(&str, &[&str])] = &[
             "run.rs",
             "emulator",
             "cli",
+            "check/gather",
+            "check/live.rs",
         ],
     ),
     (
         "reqwest",
-        &["upload", "auth", "client.rs", "retry.rs", "cli/query.rs"],
+        &[
+            "upload",
+            "auth",
+            "client.rs",
+            "retry.rs",
+            "cli/query.rs",
+            "check/gather",
+            "check/live.rs",
+        ],
     ),
     ("hyper", &["watch.rs", "emulator", "upload/request.rs"]),
     ("rcgen", &["emulator/tls.rs"]),

@@ -1,8 +1,13 @@
-//! `cefline check`: says what is wrong with a configuration, or what would run by it.
+//! `cefline check`: says what is wrong with a configuration, or what would run by it; with `--live`,
+//! what is wrong anywhere between the devices and the table.
+
+mod live;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+pub use live::LiveArgs;
 
 use super::Failure;
 use super::config::print;
@@ -11,7 +16,9 @@ use crate::config::{
     bytes_text, time_text,
 };
 
-/// Check a configuration, without opening a port or sending anything.
+/// Check a configuration; with --live, everything from this machine to the table in Sentinel.
+///
+/// Without --live no port is opened and nothing is sent.
 ///
 /// Prints every mistake, one a line, as FILE:LINE: KEY = VALUE: what is wrong; what is allowed.
 /// If there is none, prints what would run: listeners, destination, cores, the most memory that
@@ -19,11 +26,35 @@ use crate::config::{
 ///
 /// Also looks at the files that the configuration names, so run it as the user that runs cefline.
 /// Exit code 0 if the configuration can be used, 2 if not.
+///
+/// With --live it goes the way of a message: this machine (kernel, limits, ports, firewall, spool,
+/// clock), the network (names, connections, TLS), the token, one probe row to each rule, that row in
+/// the table (--workspace), the messages that a cefline on this machine receives, and other agents.
+/// Each check has a line: ok, warning, FAILED with whose fault it is and what helps, or skipped, since
+/// what it stands on has failed. A running cefline is not disturbed. Exit code 0 if nothing has failed,
+/// 2 if the configuration cannot be used, 3 if a check has failed.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The configuration to check; `cefline config` prints one to start from
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Also look at this machine, the network, and Azure; sends one row to each rule
+    #[arg(long)]
+    pub live: bool,
+    #[command(flatten)]
+    pub more: LiveArgs,
+}
+
+impl CheckArgs {
+    /// A check of the file alone.
+    #[must_use]
+    pub fn of(config: PathBuf) -> Self {
+        CheckArgs {
+            config,
+            live: false,
+            more: LiveArgs::default(),
+        }
+    }
 }
 
 /// Checks a configuration and prints what would run.
@@ -31,6 +62,9 @@ pub struct CheckArgs {
 /// # Errors
 /// All mistakes in the configuration, with exit code 2.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    if args.live {
+        return live::run(&args.config, &args.more);
+    }
     let machine = Machine::read();
     let loaded = Loaded::read(&args.config, &machine).map_err(Failure::usage)?;
     print(&summary(&args.config, &loaded, &machine))
@@ -222,10 +256,7 @@ client_id = "01234567-89ab-cdef-0123-456789abcdef"
     fn a_bad_configuration_ends_with_code_2_and_all_of_its_mistakes() {
         let folder = tempfile::tempdir().unwrap();
         let file = written(folder.path(), "[batch]\nlinger = 1\ngzip_level = 0\n");
-        let failure = run(&CheckArgs {
-            config: file.clone(),
-        })
-        .unwrap_err();
+        let failure = run(&CheckArgs::of(file.clone())).unwrap_err();
         assert_eq!(failure.exit_code, 2);
         let lines: Vec<&str> = failure.message.lines().collect();
         assert_eq!(lines.len(), 2, "{failure}");

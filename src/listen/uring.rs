@@ -67,13 +67,34 @@ impl fmt::Display for UringError {
 
 impl std::error::Error for UringError {}
 
+/// Locked memory that so many executors need, in bytes, for a process that may lock any amount
+/// (CAP_IPC_LOCK) or may not.
+#[must_use]
+pub fn locked_bytes_needed(executors_count: usize, may_lock_any: bool) -> u64 {
+    match may_lock_any {
+        true => LOCKED_BYTES_LEAST,
+        false => LOCKED_BYTES_LEAST.max(EXECUTOR_LOCKED_BYTES * executors_count as u64),
+    }
+}
+
+/// Makes a small ring and lets it go.
+///
+/// # Errors
+/// Why none can be had, with what to do; a retry does not help.
+pub fn ring() -> Result<(), UringError> {
+    match io_uring::IoUring::new(8) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(explain(error, 0, LOCKED_BYTES_LEAST)),
+    }
+}
+
 /// Raises the soft limit on locked memory to the hard one and makes a small ring.
 ///
 /// # Errors
 /// Why no ring can be had, with what to do; a retry does not help.
 pub fn probe(executors_count: usize) -> Result<(), UringError> {
     let allowed = raise_locked_memory();
-    let needed = LOCKED_BYTES_LEAST.max(EXECUTOR_LOCKED_BYTES * executors_count as u64);
+    let needed = locked_bytes_needed(executors_count, false);
     if allowed < LOCKED_BYTES_LEAST || (allowed < needed && !may_lock_any()) {
         return Err(UringError::LockedMemory { allowed, needed });
     }
@@ -105,8 +126,9 @@ fn raise_locked_memory() -> u64 {
     }
 }
 
-/// With CAP_IPC_LOCK only glommio's own least limit counts.
-fn may_lock_any() -> bool {
+/// Whether this process has CAP_IPC_LOCK. With it only glommio's own least limit counts.
+#[must_use]
+pub fn may_lock_any() -> bool {
     const CAP_IPC_LOCK: u32 = 14;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status

@@ -34,6 +34,12 @@ use tokio::sync::Notify;
 pub struct RuleIndex(usize);
 
 impl RuleIndex {
+    /// Of the rule at this place in `sentinel.rules`.
+    #[must_use]
+    pub fn at(index: usize) -> Self {
+        RuleIndex(index)
+    }
+
     /// The place in `sentinel.rules`.
     #[must_use]
     pub fn index(self) -> usize {
