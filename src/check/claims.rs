@@ -10,10 +10,9 @@ const NS: i64 = 1_000_000_000;
 const LEFT_MIN_S: i64 = 60;
 
 /// The claims that matter here.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Claims {
     /// Audience.
-    #[serde(default)]
     pub aud: String,
     /// End, in seconds since 1970.
     #[serde(default)]

@@ -192,16 +192,19 @@ mod tests {
     #[test]
     fn a_row_is_there_or_it_is_said_why_not() {
         let landed = BTreeMap::from([("dcr-1".to_owned(), Duration::from_secs(42))]);
-        let asked = |last| Asked {
-            workspace: "w",
-            wait: Duration::from_secs(1200),
-            landed: &landed,
-            last,
+        let found = |rule, last: Option<&NoAnswer>| {
+            let asked = Asked {
+                workspace: "w",
+                wait: Duration::from_secs(1200),
+                landed: &landed,
+                last,
+            };
+            judge(rule, &asked)
         };
-        let there = judge("dcr-1", &asked(None));
+        let there = found("dcr-1", None);
         assert_eq!(there.verdict, Verdict::Ok);
         assert!(there.what.contains("42 s"), "{there}");
-        let missing = judge("dcr-2", &asked(None));
+        let missing = found("dcr-2", None);
         assert_eq!(missing.verdict, Verdict::Failed);
         assert!(missing.what.contains("after 20 min"), "{missing}");
         assert!(missing.remedy.contains("DCRLogErrors"), "{missing}");
@@ -235,7 +238,7 @@ mod tests {
             (NoAnswer::Silence("x".into()), Whose::Network, "443"),
             (NoAnswer::Odd, Whose::Network, "in between"),
         ] {
-            let found = judge("dcr-2", &asked(Some(&error)));
+            let found = found("dcr-2", Some(&error));
             assert_eq!((found.verdict, found.whose), (Verdict::Failed, Some(whose)));
             assert!(found.remedy.contains(remedy), "{found}");
         }

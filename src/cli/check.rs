@@ -41,6 +41,7 @@ pub struct CheckArgs {
     /// Also look at this machine, the network, and Azure; sends one row to each rule
     #[arg(long)]
     pub live: bool,
+    /// What only `--live` has.
     #[command(flatten)]
     pub more: LiveArgs,
 }

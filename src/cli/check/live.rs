@@ -222,9 +222,10 @@ mod tests {
         #[derive(clap::Parser)]
         struct Command {
             #[command(flatten)]
-            args: LiveArgs,
+            args: super::super::CheckArgs,
         }
-        let parsed = <Command as clap::Parser>::parse_from(["check"]).args;
+        let words = ["check", "--config", "x", "--live"];
+        let parsed = <Command as clap::Parser>::parse_from(words).args.more;
         let usual = LiveArgs::default();
         assert_eq!(
             (parsed.wait, parsed.step_time, parsed.traffic_time),
