@@ -87,8 +87,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "check",
         &[
-            "auth", "client", "clock", "compress", "config", "failure", "listen", "log", "map",
-            "metrics", "run", "spool", "upload",
+            "auth", "client", "clock", "compress", "config", "failure", "listen", "log", "metrics",
+            "run", "spool", "upload",
         ],
     ),
     // what a person types

@@ -12,9 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use hyper::Request;
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{DATE, HeaderName};
 use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,7 +26,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::faults::Outage;
-use super::service::{Outcome, Port, Shared, answer, response};
+use super::faults::http_date;
+use super::reply::Reply;
+use super::service::{Outcome, Port, Shared, answer};
+use super::stamp;
 use super::tls::H2;
 use crate::limits::{EMULATOR_CONNECTIONS_MAX, EMULATOR_HANDSHAKE_TIME, EMULATOR_PORT_PAUSE, MIB};
 
@@ -300,7 +306,7 @@ async fn respond(
     port: Port,
     cut: Arc<Cut>,
     request: Request<Incoming>,
-) -> Result<hyper::Response<http_body_util::Full<bytes::Bytes>>, Infallible> {
+) -> Result<Response<Full<Bytes>>, Infallible> {
     match answer(Arc::clone(&shared), port, request).await {
         Outcome::Reply(reply) => Ok(response(reply, &shared)),
         Outcome::Reset => {
@@ -309,6 +315,30 @@ async fn respond(
             pending().await
         }
     }
+}
+
+/// An answer as HTTP, with a `Date` that is so many seconds off.
+fn response(reply: Reply, shared: &Shared) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = reply
+        .content_type
+        .map(|text| ("content-type", text.to_owned()));
+    for (name, value) in content_type.into_iter().chain(reply.headers) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value.parse()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    let skew = shared.faults().clock_skew_seconds;
+    if skew != 0.0 {
+        let off = (skew * stamp::SECOND_NS as f64) as i64;
+        let date = http_date(shared.now().wall.0.saturating_add(off));
+        if let Ok(date) = date.parse() {
+            response.headers_mut().insert(DATE, date);
+        }
+    }
+    response
 }
 
 /// A socket that is closed by a reset if it has been cut.

@@ -4,24 +4,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName,
-};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use tokio::sync::{Semaphore, watch};
 
 use super::ask;
 use super::control;
-use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error, http_date};
+use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error};
 use super::ingest::{self, Head, Rule, Setup};
 use super::kql::{self, Answer, QueryError};
 use super::reply::Reply;
 use super::rows::{Notes, read_rows};
-use super::stamp;
 use super::table::{Rows, Schema, Table};
 use super::token::{self, Application, Refused, TokenRequest, Tokens, guid};
 use super::window::Window;
@@ -480,31 +476,4 @@ fn admit(
     let mut state = shared.lock();
     let State { rules, tokens, .. } = &mut *state;
     ingest::admit(&head, &setup, rules, tokens, faults, fate, now)
-}
-
-/// An answer as HTTP, with a `Date` that is so many seconds off.
-pub(super) fn response(
-    reply: Reply,
-    shared: &Shared,
-) -> hyper::Response<http_body_util::Full<Bytes>> {
-    let mut response = hyper::Response::new(http_body_util::Full::new(Bytes::from(reply.body)));
-    *response.status_mut() = hyper::StatusCode::from_u16(reply.status)
-        .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-    let content_type = reply
-        .content_type
-        .map(|text| ("content-type", text.to_owned()));
-    for (name, value) in content_type.into_iter().chain(reply.headers) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value.parse()) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    let skew = shared.faults().clock_skew_seconds;
-    if skew != 0.0 {
-        let off = (skew * stamp::SECOND_NS as f64) as i64;
-        let date = http_date(shared.clock.wall().0.saturating_add(off));
-        if let Ok(date) = date.parse() {
-            response.headers_mut().insert(DATE, date);
-        }
-    }
-    response
 }

@@ -222,7 +222,7 @@ fn a_spool_that_is_not_there_yet_is_not_made_by_a_check() {
 fn too_little_room_for_the_spool_is_a_fault_or_a_warning() {
     World::new()
         .keys(|keys| {
-            keys.spool_more = "bytes_max = \"512 MiB\"\nfree_bytes_min = \"64 TiB\"".into();
+            keys.spool_more = "bytes_max = \"512 MiB\"\nfree_bytes_min = \"60000 GiB\"".into();
         })
         .check()
         .names(
@@ -233,13 +233,13 @@ fn too_little_room_for_the_spool_is_a_fault_or_a_warning() {
         );
     World::new()
         .keys(|keys| {
-            keys.spool_more = "bytes_max = \"64 TiB\"\nfree_bytes_min = \"1 MiB\"".into();
+            keys.spool_more = "bytes_max = \"60000 GiB\"\nfree_bytes_min = \"1 MiB\"".into();
         })
         .check()
         .names(
             "disk",
             "warning",
-            "spool.bytes_max is 65536 GiB",
+            "spool.bytes_max is 60000 GiB",
             "lower spool.bytes_max",
         );
 }
@@ -449,7 +449,7 @@ fn running(world: &World) -> Running {
 
 #[test]
 fn a_cefline_that_runs_is_known_and_not_disturbed() {
-    let world = World::new().arguments(&["--traffic-time", "1"]);
+    let world = World::new();
     let forwarder = running(&world);
     let outcome = world.check();
     outcome.names("traffic", "warning", "no message came in", "TCP (not UDP)");
@@ -496,7 +496,7 @@ impl Drop for Sender {
 
 #[test]
 fn messages_that_come_are_counted_and_those_that_are_no_cef_are_remarked() {
-    let world = World::new().arguments(&["--traffic-time", "1"]);
+    let world = World::new();
     let _forwarder = running(&world);
     {
         let _sender = Sender::of(

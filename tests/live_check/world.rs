@@ -188,7 +188,7 @@ impl World {
             .args(&words[1..])
             .args(["check", "--live", "--json", "--config"])
             .arg(file)
-            .args(["--step-time", "2", "--traffic-time", "0.2"])
+            .args(["--step-time", "2", "--traffic-time", "0.5"])
             .args(&self.arguments)
             .env("RES_OPTIONS", "attempts:1 timeout:1");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -129,7 +129,7 @@ fn rule(line: &str, options: &[String], packet: Packet) -> Rule {
                 Truth::Maybe
             }
         };
-        matches = matches.and(if is_not { found.not() } else { found });
+        matches = matches.and(if is_not { found.opposite() } else { found });
         is_not = false;
     }
     Rule {

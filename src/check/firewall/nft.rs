@@ -161,7 +161,7 @@ impl<'a> Reading<'a> {
         };
         let found = self.compare(table, left, right, text(value, "op"));
         match text(value, "op") {
-            "!=" => found.not(),
+            "!=" => found.opposite(),
             _ => found,
         }
     }
