@@ -13,7 +13,7 @@ use crate::check;
 use crate::client::{Trust, client};
 use crate::clock::{Clock, Mono};
 use crate::compress::PayloadId;
-use crate::config::{Config, Identity, Loaded, Machine};
+use crate::config::{Config, Identity, Loaded, Machine, Rule};
 use crate::failure::Failure;
 use crate::limits::{CHECK_ASK_PAUSE_FIRST, CHECK_ASK_PAUSE_MOST};
 use crate::listen::uring;
@@ -212,20 +212,30 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// The login host and the endpoint; once if they are one.
+    /// The login host and the endpoints; each once.
     fn hosts(&self) -> Vec<Host> {
         let sentinel = &self.config.sentinel;
         let login = authority(&sentinel.identity).map(|url| Host {
             url: url.clone(),
             key: "sentinel.identity.authority",
         });
-        let endpoint = Host {
-            url: sentinel.endpoint.clone(),
-            key: "sentinel.endpoint",
-        };
-        match login {
-            Some(login) if login.url != endpoint.url => vec![login, endpoint],
-            _ => vec![endpoint],
+        let mut hosts: Vec<Host> = login.into_iter().collect();
+        for rule in &sentinel.rules {
+            let endpoint = self.endpoint_of(rule);
+            if !hosts.iter().any(|host| host.url == endpoint.url) {
+                hosts.push(endpoint);
+            }
+        }
+        hosts
+    }
+
+    fn endpoint_of(&self, rule: &Rule) -> Host {
+        Host {
+            url: self.config.sentinel.endpoint_of(rule).clone(),
+            key: match rule.endpoint {
+                Some(_) => "sentinel.rules",
+                None => "sentinel.endpoint",
+            },
         }
     }
 
@@ -238,7 +248,7 @@ impl Live<'_> {
         self.tell(Finding::after("token", "", "tls"));
         self.tell(Finding::after("claims", "", "tls"));
         for rule in &self.config.sentinel.rules {
-            self.tell(Finding::after("probe", rule.as_str(), "tls"));
+            self.tell(Finding::after("probe", rule.id.as_str(), "tls"));
         }
     }
 
@@ -322,9 +332,9 @@ impl Live<'_> {
         let run = PayloadId::random().to_string();
         let collector = &self.config.map.collector_host_name;
         let mut sent = BTreeMap::new();
-        let is_reached = self.hosts().last().is_some_and(|host| self.is_open(host));
         for (index, rule) in sentinel.rules.iter().enumerate() {
-            let rule = rule.as_str();
+            let is_reached = self.is_open(&self.endpoint_of(rule));
+            let rule = rule.id.as_str();
             let permit = match (is_reached, permit) {
                 (false, _) => {
                     self.tell(Finding::after("probe", rule, "tls"));
@@ -370,7 +380,7 @@ impl Live<'_> {
             last: last.as_ref(),
         };
         for rule in &rules {
-            let rule = rule.as_str();
+            let rule = rule.id.as_str();
             let was_sent = probes.sent.values().any(|(sent, _)| sent == rule);
             self.tell(match was_sent {
                 true => landing::judge(rule, &asked),

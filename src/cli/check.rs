@@ -71,7 +71,6 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     print(&summary(&args.config, &loaded, &machine))
 }
 
-/// What would run, for people.
 /// The endpoints, and the rules at each.
 fn destinations(sentinel: &Sentinel) -> Vec<(&str, Vec<&str>)> {
     let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -85,6 +84,7 @@ fn destinations(sentinel: &Sentinel) -> Vec<(&str, Vec<&str>)> {
     all
 }
 
+/// What would run, for people.
 fn summary(file: &Path, loaded: &Loaded, machine: &Machine) -> String {
     let config = &loaded.config;
     let mut text = format!("{} can be used\n", file.display());

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use tempfile::TempDir;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cefline");
@@ -46,10 +47,18 @@ pub(crate) struct World {
     pub(crate) arguments: Vec<String>,
 }
 
-/// A port that nobody has just now.
+/// A port that nobody has just now, each once, and below those that the kernel gives to whoever
+/// connects: no other test can get it in between.
 pub(crate) fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed) % 2000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 impl World {
@@ -250,14 +259,7 @@ impl Outcome {
 
     /// Nothing is wrong but what this machine has by itself.
     pub(crate) fn is_well(&self) -> &Self {
-        let more: Vec<&String> = self
-            .wrong()
-            .difference(usual())
-            .cloned()
-            .collect::<Vec<_>>()
-            .leak()
-            .iter()
-            .collect();
+        let more: Vec<String> = self.wrong().difference(usual()).cloned().collect();
         assert!(more.is_empty(), "{more:?} in {self:#?}");
         self
     }

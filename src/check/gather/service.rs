@@ -83,7 +83,7 @@ pub async fn probe(
     let reply = Requester::new(client.clone(), sentinel)
         .send(&request)
         .await;
-    Ok(judge(&reply, wire_bytes, clock.wall()))
+    Ok(judge(&reply, (wire_bytes, rows.len()), clock.wall()))
 }
 
 /// Asks a workspace, and gives the ids in the answer.
