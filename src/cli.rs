@@ -1,6 +1,7 @@
 //! The command line: one file for each command, with its flags as types and the thin code that
 //! hands them to the rest of the program.
 
+pub mod azure;
 pub mod check;
 pub mod config;
 pub mod demo;

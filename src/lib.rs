@@ -34,7 +34,8 @@
 //! other), [`log`], [`failure`], [`planted`] (mistakes that the simulator must find; none in a program
 //! for use), [`check`] (what is wrong on the way, and what helps), [`cli`] (the commands), and [`run`], the only place that knows all stages.
 //!
-//! For rehearsals: [`emulator`] (a stand-in for Sentinel), [`generate`] and [`send`] (messages of a
+//! Before the way: [`azure`] (templates of what to send to, and a configuration that fits what they
+//! deployed). For rehearsals: [`emulator`] (a stand-in for Sentinel), [`generate`] and [`send`] (messages of a
 //! dozen vendors, and how they get here). No stage knows them.
 //!
 //! What holds everywhere:
@@ -50,6 +51,7 @@
 //! - `tests/tidy.rs` holds the code against these rules, and has the table of who may use whom.
 
 pub mod auth;
+pub mod azure;
 pub mod batch;
 pub mod check;
 pub mod cli;

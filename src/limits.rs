@@ -435,6 +435,21 @@ pub const QUERY_ANSWER_BYTES_MAX: usize = 64 * MIB;
 /// How long `cefline query` waits for an answer.
 pub const QUERY_TIME: Duration = Duration::from_secs(120);
 
+/// Rules that one deployment creates: their names end in two digits, and 50 carry 1.5 million
+/// events a second.
+pub const DEPLOYED_RULES_MOST: i64 = 50;
+/// Characters of the name of a rule of kind Direct, by its users' experience; others may have 64.
+pub const RULE_NAME_BYTES_MOST: i64 = 30;
+/// Characters of a rule's transformation, by Microsoft's page of limits.
+pub const TRANSFORM_CHARS_MOST: usize = 15_360;
+/// Bytes of the name of a custom column, by the same page.
+pub const CUSTOM_COLUMN_BYTES_MOST: usize = 45;
+/// Custom columns of a table: 500 columns in all, by the same page, less those that it has.
+pub const CUSTOM_COLUMNS_MOST: usize = 300;
+/// The outputs of a deployment, as the Azure CLI prints them with all that surrounds them.
+pub const OUTPUTS_BYTES_MAX: usize = 4 * MIB;
+
+const _: () = assert!(DEPLOYED_RULES_MOST as usize <= RULES_MOST);
 const _: () = assert!(EMULATOR_BLOCK_ROWS <= u32::MAX as usize);
 const _: () = assert!(EMULATOR_DISCARD_BYTES_MAX > SERVICE_BODY_BYTES_MAX as u64);
 const _: () = assert!(QUERY_BYTES_MAX <= EMULATOR_BODY_BYTES_MAX);

@@ -27,6 +27,7 @@ enum Command {
     Check(cli::check::CheckArgs),
     Config(cli::config::ConfigArgs),
     Spool(cli::spool::SpoolArgs),
+    Azure(cli::azure::AzureArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(&args),
         Command::Config(args) => cli::config::run(&args),
         Command::Spool(args) => cli::spool::run(&args),
+        Command::Azure(args) => cli::azure::run(&args),
     };
     ended.unwrap_or_else(|Failure { exit_code, message }| {
         eprintln!("cefline: {message}");
