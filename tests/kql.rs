@@ -724,3 +724,220 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pairs_in_a_text_become_columns_of_the_types_that_are_asked_for() {
+    let fixture = Fixture::of(&json!([
+        {"ExtID": "a", "AdditionalExtensions": "rows=12;lag=1.5; who = you ;rows=99;since=2024-05-01T00:00:00Z;on=true"},
+        {"ExtID": "b", "AdditionalExtensions": "rows=many;who=a=b;crows=7"},
+        {"ExtID": "c"},
+    ]));
+    let query = "CommonSecurityLog | parse-kv AdditionalExtensions as (rows: long, lag: real, who: string, since: datetime, on: bool) \
+                 with (pair_delimiter=';', kv_delimiter='=') | project ExtID, rows, lag, who, since, on";
+    assert_eq!(
+        fixture.rows(query),
+        [
+            [
+                json!("a"),
+                json!(12),
+                json!(1.5),
+                json!("you"),
+                json!("2024-05-01T00:00:00Z"),
+                json!(true)
+            ],
+            [
+                json!("b"),
+                Value::Null,
+                Value::Null,
+                json!("a=b"),
+                Value::Null,
+                Value::Null
+            ],
+            [
+                json!("c"),
+                Value::Null,
+                Value::Null,
+                json!(""),
+                Value::Null,
+                Value::Null
+            ],
+        ]
+    );
+    // a key may have the name of a column, whose place it takes
+    let query = "CommonSecurityLog | parse-kv AdditionalExtensions as (ExtID: string) with (pair_delimiter=';', kv_delimiter='=') | where ExtID == '' | count";
+    assert_eq!(fixture.rows(query), [[json!(3)]]);
+}
+
+#[test]
+fn choices_take_the_first_that_fits() {
+    let fixture = small();
+    let query = "CommonSecurityLog | project ExtID, iff(SentBytes > 150, 'big', 'small'), \
+                 case(DestinationPort == 443, 1, DestinationPort < 60, 2, 3), \
+                 coalesce(LogSeverity, Activity, 'none'), coalesce(SentBytes, 0), iff(isnull(DestinationPort), 0.5, 1)";
+    let rows = fixture.rows(query);
+    assert_eq!(
+        rows[0],
+        [
+            json!("a"),
+            json!("small"),
+            json!(1),
+            json!("5"),
+            json!(100),
+            json!(1.0)
+        ]
+    );
+    assert_eq!(
+        rows[3],
+        [
+            json!("d"),
+            json!("big"),
+            json!(3),
+            json!("8"),
+            json!(300),
+            json!(0.5)
+        ]
+    );
+    assert_eq!(
+        rows[5],
+        [
+            json!("f"),
+            json!("small"),
+            json!(2),
+            json!("none"),
+            json!(0),
+            json!(1.0)
+        ]
+    );
+}
+
+#[test]
+fn rows_that_lead_a_group_hand_on_what_they_hold() {
+    let fixture = small();
+    let query = "CommonSecurityLog | summarize (First, Id) = arg_min(TimeGenerated, ExtID), arg_max(SentBytes, Activity, LogSeverity), \
+                 percentile(SentBytes, 50), Ninety = percentile(DeviceCustomFloatingPoint1, 90), take_any(DeviceVendor)";
+    assert_eq!(
+        fixture.rows(query),
+        [[
+            json!("2024-05-01T11:50:00Z"),
+            json!("a"),
+            json!(9_000_000_000_i64),
+            json!("THREAT"),
+            json!(""),
+            json!(200),
+            json!(1.5),
+            json!("Darktrace"),
+        ]]
+    );
+    let names: Vec<String> = fixture
+        .names(query)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "First",
+            "Id",
+            "SentBytes",
+            "Activity",
+            "LogSeverity",
+            "percentile_SentBytes_50",
+            "Ninety",
+            "DeviceVendor"
+        ]
+    );
+    let query = "CommonSecurityLog | where DeviceVendor =~ 'darktrace' | summarize (Newest, Id) = arg_max(TimeGenerated, ExtID) by Port = DestinationPort | order by Id asc";
+    let ids: Vec<Value> = fixture
+        .rows(query)
+        .into_iter()
+        .map(|row| row[2].clone())
+        .collect();
+    assert_eq!(ids, ["c", "d", "f"]);
+    // of no rows there is none that leads
+    let query = "CommonSecurityLog | where false | summarize arg_max(TimeGenerated, ExtID), percentile(SentBytes, 50)";
+    assert_eq!(fixture.rows(query), [[Value::Null, json!(""), Value::Null]]);
+}
+
+#[test]
+fn the_time_of_receipt_is_known_and_is_no_column() {
+    let fixture = small();
+    let query = "CommonSecurityLog | where ExtID == 'a' | extend Late = (ingestion_time() - TimeGenerated) / 1m | project Late, ingestion_time()";
+    assert_eq!(
+        fixture.rows(query),
+        [[json!(10.0), json!("2024-05-01T12:00:00Z")]]
+    );
+    for (query, columns_count) in [
+        ("CommonSecurityLog", 163),
+        ("CommonSecurityLog | order by TimeGenerated | take 2", 163),
+        ("CommonSecurityLog | distinct *", 163),
+        ("CommonSecurityLog | extend A = 1 | project-away ExtID", 163),
+        ("CommonSecurityLog | where ingestion_time() > ago(1m)", 163),
+    ] {
+        let answer = fixture.ask(query).unwrap();
+        assert_eq!(answer.columns.len(), columns_count, "{query}");
+        assert!(
+            answer
+                .columns
+                .iter()
+                .all(|column| column.name != "ingestion_time()")
+        );
+    }
+    assert_eq!(
+        fixture.rows("CommonSecurityLog | where ingestion_time() < ago(1m) | count"),
+        [[json!(0)]]
+    );
+}
+
+#[test]
+fn mistakes_in_what_is_computed_are_explained_at_their_place() {
+    let fixture = small();
+    for (query, part) in [
+        (
+            "project ExtID | extend A = ingestion_time()",
+            "own rows only",
+        ),
+        ("extend A = iff(SentBytes, 1, 2)", "there is no `iff` here"),
+        ("extend A = iff(true, 1, 'a')", "there is no `iff` here"),
+        ("extend A = iff(true, 1)", "there is no `iff` here"),
+        ("extend A = case(true, 1)", "there is no `case` here"),
+        ("extend A = case(1)", "there is no `case` here"),
+        ("extend A = coalesce()", "there is no `coalesce` here"),
+        ("summarize arg_max(TimeGenerated)", "a key, and values"),
+        (
+            "summarize (A, B, C) = arg_max(TimeGenerated, ExtID)",
+            "no value for `C`",
+        ),
+        ("summarize (A, B) = count()", "no value for `B`"),
+        ("summarize (A B) = count()", "expected `)`"),
+        ("summarize percentile(SentBytes, 101)", "from 0 to 100"),
+        (
+            "summarize percentile(SentBytes, SentBytes)",
+            "from 0 to 100",
+        ),
+        ("summarize percentile(ExtID, 5)", "orders numbers"),
+        ("summarize median(ExtID)", "there is no `median` here"),
+        (
+            "parse-kv SentBytes as (a: long) with (pair_delimiter=';', kv_delimiter='=')",
+            "reads strings",
+        ),
+        (
+            "parse-kv Message as (a: many) with (pair_delimiter=';', kv_delimiter='=')",
+            "`many` is no type",
+        ),
+        (
+            "parse-kv Message as (a: long) with (pair_delimiter='', kv_delimiter='=')",
+            "not empty",
+        ),
+        (
+            "parse-kv Message as (a) with (pair_delimiter=';', kv_delimiter='=')",
+            "expected `:`",
+        ),
+        ("parse-kv Message as (a: long)", "expected `with`"),
+    ] {
+        let query = format!("CommonSecurityLog | {query}");
+        match fixture.ask(&query) {
+            Err(error) => assert!(error.message.contains(part), "{query}: {error}"),
+            Ok(_) => panic!("{query} was answered"),
+        }
+    }
+}

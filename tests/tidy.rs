@@ -79,6 +79,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    // before the way
+    ("azure", &["config", "map"]),
     // rehearsals, which no stage knows
     ("generate", &["clock"]),
     ("send", &["clock", "generate"]),
@@ -95,6 +97,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "azure",
             "check",
             "clock",
             "config",
@@ -126,6 +129,7 @@ const PURE: &[&str] = &[
     "compress.rs",
     "retry.rs",
     "heart.rs",
+    "azure",
     "config",
     "metrics",
     "generate",

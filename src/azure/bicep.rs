@@ -144,7 +144,9 @@ fn is_short(pairs: &[(String, Value)]) -> bool {
 fn value(value_: &Value, depth: usize, out: &mut String) {
     let indent = 2 * depth;
     match value_ {
-        Value::Text(text) if text.contains('\n') && !text.contains("'''") => {
+        Value::Text(text)
+            if text.contains('\n') && !text.contains("'''") && !text.ends_with('\'') =>
+        {
             // the line feed behind the opening quotes is not part of the text
             let _ = write!(out, "'''\n{text}'''");
         }

@@ -140,7 +140,8 @@ pub fn template() -> Template {
                 "Content for Microsoft Sentinel by cefline {}: a workbook and analytic rules.",
                 env!("CARGO_PKG_VERSION")
             ),
-            "Written by `cefline azure content`. Deploy it in the workspace's resource group.".into(),
+            "Written by `cefline azure content`. Deploy it in the workspace's resource group."
+                .into(),
         ],
         params: params(),
         vars: vec![(

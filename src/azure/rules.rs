@@ -13,9 +13,7 @@
 //! Sources: "Structure of a data collection rule", "Logs Ingestion API in Azure Monitor" and the
 //! providers' templates, all Microsoft's.
 
-use super::model::{
-    Expr, How, Output, Param, ParamKind, Place, Resource, Sign, Template, Value,
-};
+use super::model::{Expr, How, Output, Param, ParamKind, Place, Resource, Sign, Template, Value};
 use crate::limits::{
     CUSTOM_COLUMN_BYTES_MOST, CUSTOM_COLUMNS_MOST, DEPLOYED_RULES_MOST, RULE_NAME_BYTES_MOST,
     TRANSFORM_CHARS_MOST,
@@ -121,9 +119,8 @@ impl Choices {
             ));
         }
         let behind = self.transform.trim_start().strip_prefix("source");
-        let begins = behind.is_some_and(|rest| {
-            !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-        });
+        let begins = behind
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
         if !begins {
             return Err(
                 "the transformation must begin with source, like \"source | where DeviceVendor != 'X'\""
@@ -141,12 +138,7 @@ pub fn template(choices: &Choices) -> Template {
         about: about(choices),
         params: params(),
         vars: vars(),
-        resources: vec![
-            endpoint(),
-            rules(choices),
-            roles(),
-            error_logs(),
-        ],
+        resources: vec![endpoint(), rules(choices), roles(), error_logs()],
         outputs: outputs(),
     }
 }
@@ -157,7 +149,8 @@ fn about(choices: &Choices) -> Vec<String> {
             "What cefline {} sends to: data collection rules for CommonSecurityLog.",
             env!("CARGO_PKG_VERSION")
         ),
-        "Written by `cefline azure template`. Deploy it in the region of the workspace, then".into(),
+        "Written by `cefline azure template`. Deploy it in the region of the workspace, then"
+            .into(),
         "`cefline azure settings` makes a configuration of what the deployment tells.".into(),
     ];
     if !choices.columns.is_empty() {
@@ -307,10 +300,8 @@ fn rules(choices: &Choices) -> Resource {
             Expr::Text("0"),
         ],
     );
-    let endpoint_id = Expr::Param("usePrivateLink").choose(
-        Expr::Id(Place::of("endpoint")),
-        Expr::Null,
-    );
+    let endpoint_id =
+        Expr::Param("usePrivateLink").choose(Expr::Id(Place::of("endpoint")), Expr::Null);
     let one_of = |text: &str| Value::List(vec![Value::text(text)]);
     let destination = Value::object([
         ("name", Value::text(DESTINATION)),

@@ -92,7 +92,9 @@ fn outputs(json: &[u8]) -> Result<Outputs, String> {
         found = properties.get("outputs").unwrap_or(&Value::Null);
     }
     let Value::Object(outputs) = found else {
-        return Err(format!("there are no outputs of a deployment here; {ADVICE}"));
+        return Err(format!(
+            "there are no outputs of a deployment here; {ADVICE}"
+        ));
     };
     Ok(Outputs {
         stream: text(output(outputs, "stream")?, "stream")?,
@@ -196,7 +198,10 @@ fn identity(outputs: &Outputs, answers: &Answers) -> String {
                  client_id = {}{}\n\
                  secret_file = \"/etc/cefline/client-secret\"   # the secret's value, mode 640\n",
                 quoted(&given(&tenant)),
-                remark(tenant.is_none(), "   # to fill in: the directory (tenant) id"),
+                remark(
+                    tenant.is_none(),
+                    "   # to fill in: the directory (tenant) id"
+                ),
                 quoted(&given(&answers.client)),
                 remark(
                     answers.client.is_none(),

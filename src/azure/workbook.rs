@@ -1,8 +1,6 @@
 //! The workbook: a list of tiles, as JSON in a text of its own, which is how Azure takes it.
 
-use super::content::{
-    COLLECTORS, HELD, LAG, Query, REJECTED, UNPARSED, VOLUME, VOLUME_OVER_TIME,
-};
+use super::content::{COLLECTORS, HELD, LAG, Query, REJECTED, UNPARSED, VOLUME, VOLUME_OVER_TIME};
 use super::json;
 use super::model::Value;
 

@@ -193,7 +193,9 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     let most = OUTPUTS_BYTES_MAX as u64;
     source.take(most + 1).read_to_end(&mut json)?;
     if json.len() > OUTPUTS_BYTES_MAX {
-        let why = format!("more than {OUTPUTS_BYTES_MAX} bytes: too long for the outputs of a deployment");
+        let why = format!(
+            "more than {OUTPUTS_BYTES_MAX} bytes: too long for the outputs of a deployment"
+        );
         return Err(io::Error::other(why));
     }
     Ok(json)

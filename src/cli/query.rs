@@ -27,9 +27,9 @@ Examples:
   cefline query 'CommonSecurityLog | summarize count() by ExtID | where count_ > 1 | count'
 
 What is there of KQL: where (== != =~ < <= > >=, has, contains, startswith, endswith, in, between,
-and, or, not(), isempty(), ago(), datetime(), ...), order by, take, top, project, project-away,
-extend, distinct, count, summarize (count, countif, dcount, sum, avg, min, max; by columns or
-bin()). The table has one name, CommonSecurityLog, and the columns of the real one.")]
+and, or, not(), isempty(), ago(), datetime(), iff(), ...), order by, take, top, project,
+project-away, extend, parse-kv, distinct, count, summarize (count, countif, dcount, sum, avg, min,
+max, arg_min, arg_max, percentile, take_any; by columns or bin()). The table has one name, CommonSecurityLog, and the columns of the real one.")]
 pub struct QueryArgs {
     /// The query
     #[arg(value_name = "KQL")]

@@ -72,7 +72,8 @@ pub fn read_rows(body: &[u8], received: Wall, schema: &Schema) -> Result<(Rows, 
         schema,
         received,
         rows: Rows {
-            columns: vec![None; schema.columns().len()],
+            // one more for the time of receipt
+            columns: vec![None; schema.received_index() + 1],
             rows_count: 0,
         },
         notes: Notes::default(),
@@ -87,6 +88,9 @@ pub fn read_rows(body: &[u8], received: Wall, schema: &Schema) -> Result<(Rows, 
     } = reading;
     for column in rows.columns.iter_mut().flatten() {
         column.pad(rows.rows_count);
+    }
+    if let Some(times) = rows.columns.get_mut(schema.received_index()) {
+        *times = Some(Values::Whole(vec![Some(received.0); rows.rows_count]));
     }
     Ok((rows, notes))
 }

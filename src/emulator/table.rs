@@ -61,6 +61,12 @@ impl Schema {
         (column.origin != Origin::Service).then_some((index, column.kind))
     }
 
+    /// The place behind the columns, where the time of receipt is kept: `ingestion_time()`.
+    #[must_use]
+    pub fn received_index(&self) -> usize {
+        COLUMNS.len()
+    }
+
     /// The place of `TimeGenerated`.
     #[must_use]
     pub fn time_index(&self) -> usize {
@@ -104,7 +110,7 @@ impl Hasher for NameHasher {
 /// Rows by column. A column that no row has is not there.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
-    /// By the table's columns; each as long as `rows_count` or not there.
+    /// By the table's columns, and the time of receipt; each as long as `rows_count` or not there.
     pub columns: Vec<Option<Values>>,
     /// How many rows.
     pub rows_count: usize,

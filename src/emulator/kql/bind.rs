@@ -18,6 +18,9 @@ pub struct Head {
     pub kind: Type,
 }
 
+/// The column of the time of receipt, under a name that none can have; `ingestion_time()` is it.
+pub(super) const RECEIVED: &str = "ingestion_time()";
+
 /// What an expression may name.
 pub(super) struct Scope {
     /// The columns.
@@ -246,7 +249,11 @@ impl Scope {
             | (Type::Span, Sign::Plus | Sign::Minus, Type::Span) => Type::Span,
             (Type::Span, Sign::Times | Sign::Divide, number) if whole(number) => Type::Span,
             (number, Sign::Times, Type::Span) if whole(number) => Type::Span,
-            (Type::Span, Sign::Divide, Type::Span) => Type::Long,
+            (Type::Span, Sign::Divide, Type::Span) => {
+                let real = Expr::Call(Function::ToReal, Box::new(left));
+                let ratio = Expr::Arithmetic(sign, Box::new(settled(real)), Box::new(right));
+                return Ok((settled(ratio), Type::Real));
+            }
             _ => {
                 let message = format!(
                     "this arithmetic is not there for {} and {}",
@@ -269,11 +276,22 @@ impl Scope {
             .map(|one| self.bind(one))
             .collect::<Result<_, _>>()?;
         let kinds: Vec<Type> = bound.iter().map(|(_, kind)| *kind).collect();
+        if let Some(many) = of_many(name, &bound) {
+            return many.ok_or_else(|| wrong_call(at, name));
+        }
         let mut exprs = bound.into_iter().map(|(expr, _)| Box::new(expr));
         let first = exprs.next();
         let second = exprs.next();
         let (function, kind) = match (name, kinds.as_slice()) {
             ("now", []) => return Ok((now, Type::DateTime)),
+            ("ingestion_time", []) => {
+                let index = self.heads.iter().position(|head| head.name == RECEIVED);
+                let Some(index) = index else {
+                    let message = "ingestion_time() is known of the table's own rows only";
+                    return Err(QueryError::new(at, message));
+                };
+                return Ok((Expr::Column(index), Type::DateTime));
+            }
             ("ago", [Type::Span]) => {
                 let Some(span) = first else {
                     return Err(wrong_call(at, name));
@@ -314,6 +332,47 @@ impl Scope {
     }
 }
 
+/// A function of any number of values; nothing inside if they do not fit.
+fn of_many(name: &str, bound: &[Typed]) -> Option<Option<Typed>> {
+    let exprs = || bound.iter().map(|(expr, _)| expr.clone()).collect();
+    let kind_of = |values: Vec<Type>| {
+        let first = *values.first()?;
+        if values.iter().all(|kind| *kind == first) {
+            return Some(first);
+        }
+        let all_numbers = values.iter().all(|kind| kind.is_number());
+        let kind = match values.contains(&Type::Real) {
+            true => Type::Real,
+            false => Type::Long,
+        };
+        all_numbers.then_some(kind)
+    };
+    let made = match name {
+        "coalesce" => {
+            let kinds = bound.iter().map(|(_, kind)| *kind).collect();
+            kind_of(kinds).map(|kind| (Expr::Coalesce(exprs()), kind))
+        }
+        "case" | "iff" | "iif" => {
+            let is_condition = |place: usize| place % 2 == 0 && place + 1 < bound.len();
+            let (conditions, values): (Vec<_>, Vec<_>) = bound
+                .iter()
+                .map(|(_, kind)| *kind)
+                .enumerate()
+                .partition(|(place, _)| is_condition(*place));
+            let fits = conditions.iter().all(|(_, kind)| *kind == Type::Bool)
+                && bound.len() % 2 == 1
+                && bound.len() >= 3
+                && (name == "case" || bound.len() == 3);
+            let kinds = values.into_iter().map(|(_, kind)| kind).collect();
+            kind_of(kinds)
+                .filter(|_| fits)
+                .map(|kind| (Expr::Case(exprs()), kind))
+        }
+        _ => return None,
+    };
+    Some(made)
+}
+
 /// A name out of the query, fit for a message.
 pub(super) fn shown(name: &str) -> String {
     name.chars().take(64).flat_map(char::escape_debug).collect()
@@ -350,7 +409,8 @@ fn wrong_call(at: usize, name: &str) -> QueryError {
     let message = format!(
         "there is no `{}` here that takes this: ago(timespan), now(), bin(value, step), \
          isempty(value), isnotempty(value), not(condition), tolower(string), toupper(string), \
-         strlen(string), tostring(value), tolong(value), toreal(value)",
+         strlen(string), tostring(value), tolong(value), toreal(value), iff(condition, value, \
+         value), case(condition, value, ..., value), coalesce(value, ...), ingestion_time()",
         shown(name)
     );
     QueryError::new(at, message)

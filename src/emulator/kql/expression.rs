@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::super::stamp::{span_text, time_text};
+use super::super::stamp::{parse_time, span_text, time_text};
 use super::super::values::{Shape, Values};
 use super::chunk::Chunk;
 use super::words::{Test, fold, test};
@@ -252,6 +252,12 @@ pub enum Expr {
     Call(Function, Box<Expr>),
     /// `bin`: rounded down to a multiple of the second.
     Bin(Box<Expr>, Box<Expr>),
+    /// `case`, `iff`: conditions, each with a value behind it, and at the end what else.
+    Case(Vec<Expr>),
+    /// The first that is not absent, or of strings not empty.
+    Coalesce(Vec<Expr>),
+    /// The value of a key in a text of pairs.
+    Pair(Box<Pair>),
 }
 
 /// A test of a text for one needle of several.
@@ -269,6 +275,42 @@ pub struct TextTest {
     pub value: Box<Expr>,
     /// What is looked for.
     pub needles: Vec<Expr>,
+}
+
+/// A key that is looked for in a text of pairs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// The text.
+    pub text: Expr,
+    /// The key.
+    pub key: String,
+    /// What stands between pairs.
+    pub between_pairs: String,
+    /// What stands between key and value.
+    pub behind_key: String,
+    /// What the value is.
+    pub kind: Type,
+}
+
+impl Pair {
+    /// Of the first pair with the key; blanks around keys and values do not count.
+    fn value(&self, text: &str) -> Scalar<'static> {
+        let mut pairs = text
+            .split(self.between_pairs.as_str())
+            .filter_map(|pair| pair.split_once(self.behind_key.as_str()));
+        let found = pairs.find(|(key, _)| key.trim() == self.key);
+        let value = found.map_or("", |(_, value)| value.trim());
+        match self.kind {
+            Type::Text => Scalar::Text(Cow::Owned(value.to_owned())),
+            Type::Int | Type::Long => value.parse().map_or(Scalar::Null, Scalar::Whole),
+            Type::Real => value.parse().map_or(Scalar::Null, Scalar::Real),
+            Type::DateTime => parse_time(value).map_or(Scalar::Null, Scalar::Whole),
+            Type::Bool => value
+                .parse()
+                .map_or(Scalar::Null, |holds: bool| truth(holds)),
+            Type::Span => Scalar::Null,
+        }
+    }
 }
 
 fn truth(holds: bool) -> Scalar<'static> {
@@ -310,6 +352,31 @@ impl Expr {
             }
             Expr::Call(function, inner) => call(*function, inner.value(chunk, row)),
             Expr::Bin(value, step) => bin(&value.value(chunk, row), &step.value(chunk, row)),
+            Expr::Case(parts) => {
+                let (otherwise, cases) = match parts.split_last() {
+                    Some((otherwise, cases)) => (otherwise, cases),
+                    None => return Scalar::Null,
+                };
+                let holds = |case: &&[Expr]| {
+                    case.first()
+                        .is_some_and(|condition| condition.value(chunk, row).is_true())
+                };
+                let found = cases.chunks(2).find(holds).and_then(<[Expr]>::last);
+                found.unwrap_or(otherwise).value(chunk, row)
+            }
+            Expr::Coalesce(parts) => {
+                let mut values = parts.iter().map(|part| part.value(chunk, row));
+                let empty = |value: &Scalar<'_>| {
+                    matches!(value, Scalar::Null)
+                        || matches!(value, Scalar::Text(text) if text.is_empty())
+                };
+                let last = || parts.last().map(|part| part.value(chunk, row));
+                values
+                    .find(|value| !empty(value))
+                    .or_else(last)
+                    .unwrap_or(Scalar::Null)
+            }
+            Expr::Pair(pair) => pair.value(pair.text.value(chunk, row).text()),
         }
     }
 }

@@ -28,6 +28,25 @@ pub enum Aggregate {
     Least(Expr, Shape),
     /// `max(…)` of this shape
     Greatest(Expr, Shape),
+    /// `take_any(…)` of this shape: the first that comes
+    Any(Expr, Shape),
+    /// A value of the row with the least, or greatest, key: `arg_min(…)`, `arg_max(…)`
+    Of(Box<Of>),
+    /// `percentile(…)`, exact: the least value that so many percent of all do not pass
+    Percentile(Expr, f64, Shape),
+}
+
+/// A value of one row of a group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Of {
+    /// By which the row is chosen; the first of several that are equal.
+    pub key: Expr,
+    /// The greatest and not the least.
+    pub greatest: bool,
+    /// What is taken of the row.
+    pub value: Expr,
+    /// Its shape.
+    pub shape: Shape,
 }
 
 /// Byte strings, each with a number of its own, counted from 0 in the order in which they came.
@@ -98,6 +117,10 @@ enum State {
     Distinct(Interner, Vec<i64>),
     Averages(Vec<(f64, i64)>),
     Scalars(Vec<Scalar<'static>>),
+    /// Key and value of the row that leads.
+    Leaders(Vec<(Scalar<'static>, Scalar<'static>)>),
+    /// All values, and the percentile that is asked for.
+    All(Vec<Vec<f64>>, f64),
 }
 
 /// Groups rows.
@@ -118,9 +141,12 @@ impl<'p> Grouping<'p> {
             Aggregate::Count | Aggregate::CountIf(_) => State::Counts(Vec::new()),
             Aggregate::CountDistinct(_) => State::Distinct(Interner::default(), Vec::new()),
             Aggregate::Average(_) => State::Averages(Vec::new()),
-            Aggregate::Sum(..) | Aggregate::Least(..) | Aggregate::Greatest(..) => {
-                State::Scalars(Vec::new())
-            }
+            Aggregate::Sum(..)
+            | Aggregate::Least(..)
+            | Aggregate::Greatest(..)
+            | Aggregate::Any(..) => State::Scalars(Vec::new()),
+            Aggregate::Of(_) => State::Leaders(Vec::new()),
+            Aggregate::Percentile(_, percent, _) => State::All(Vec::new(), *percent),
         };
         let mut grouping = Grouping {
             keys,
@@ -144,6 +170,8 @@ impl<'p> Grouping<'p> {
                     State::Counts(counts) | State::Distinct(_, counts) => counts.push(0),
                     State::Averages(averages) => averages.push((0.0, 0)),
                     State::Scalars(scalars) => scalars.push(Scalar::Null),
+                    State::Leaders(leaders) => leaders.push((Scalar::Null, Scalar::Null)),
+                    State::All(all, _) => all.push(Vec::new()),
                 }
             }
         }
@@ -254,6 +282,25 @@ fn add_row(
                 std::cmp::Ordering::is_gt,
             );
         }
+        (Aggregate::Any(expr, _), State::Scalars(first)) => {
+            keep_if(&mut first[group], &expr.value(chunk, row), |_| false);
+        }
+        (Aggregate::Of(of), State::Leaders(leaders)) => {
+            let (leader, value) = &mut leaders[group];
+            let key = of.key.value(chunk, row);
+            let order = key.order(leader);
+            let leads = match of.greatest {
+                true => order.is_gt(),
+                false => order.is_lt(),
+            };
+            if key != Scalar::Null && (*leader == Scalar::Null || leads) {
+                *leader = key.into_owned();
+                *value = of.value.value(chunk, row).into_owned();
+            }
+        }
+        (Aggregate::Percentile(expr, ..), State::All(all, _)) => {
+            all[group].extend(expr.value(chunk, row).as_real());
+        }
         _ => {}
     }
 }
@@ -273,6 +320,20 @@ fn state_column(state: State, shape: Shape) -> Values {
             let mean = |(sum, count): (f64, i64)| (count > 0).then(|| sum / count as f64);
             Values::Real(averages.into_iter().map(mean).collect())
         }
+        (State::Leaders(leaders), shape) => {
+            let mut column = Values::empty(shape);
+            for (_, value) in &leaders {
+                push_scalar(&mut column, value);
+            }
+            column
+        }
+        (State::All(all, percent), shape) => {
+            let mut column = Values::empty(shape);
+            for values in all {
+                push_scalar(&mut column, &percentile(values, percent, shape));
+            }
+            column
+        }
         (State::Scalars(scalars), shape) => {
             let mut column = Values::empty(shape);
             for scalar in &scalars {
@@ -280,6 +341,17 @@ fn state_column(state: State, shape: Shape) -> Values {
             }
             column
         }
+    }
+}
+
+/// By the nearest rank.
+fn percentile(mut values: Vec<f64>, percent: f64, shape: Shape) -> Scalar<'static> {
+    values.sort_unstable_by(f64::total_cmp);
+    let rank = (percent / 100.0 * values.len() as f64).ceil() as usize;
+    match (values.get(rank.saturating_sub(1)), shape) {
+        (Some(value), Shape::Real) => Scalar::Real(*value),
+        (Some(value), _) => Scalar::Whole(*value as i64),
+        (None, _) => Scalar::Null,
     }
 }
 

@@ -54,9 +54,9 @@ impl Token {
 }
 
 /// Longest first, so that `==` is not read as two `=`.
-const SIGNS: [&str; 22] = [
+const SIGNS: [&str; 23] = [
     "==", "!=", "=~", "!~", "<=", ">=", "..", "<", ">", "=", "|", ",", "(", ")", "+", "-", "*",
-    "/", ";", "%", "[", "]",
+    "/", ";", "%", "[", "]", ":",
 ];
 
 const SPAN_UNITS: [(&str, i64); 15] = [
@@ -163,14 +163,14 @@ impl<'q> Lexer<'q> {
         Ok(Token::Sign(sign))
     }
 
-    /// A name; with `-away` if it is `project`, with `~` if it is `in`.
+    /// A name; with `-away` if it is `project`, `-kv` if it is `parse`, `~` if it is `in`.
     fn word(&mut self) -> &'q str {
         let rest = self.rest();
         let mut length = rest
             .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
             .unwrap_or(rest.len());
         let (word, behind) = rest.split_at(length);
-        for (head, tail) in [("project", "-away"), ("in", "~")] {
+        for (head, tail) in [("project", "-away"), ("parse", "-kv"), ("in", "~")] {
             if word == head && behind.starts_with(tail) {
                 length += tail.len();
             }

@@ -7,7 +7,7 @@
 
 use super::QueryError;
 use super::lex::{Spanned, Token, lex};
-use super::syntax::{Expr, ExprKind, Name, Named, OrderKey, Query, Stage};
+use super::syntax::{Aggregated, Expr, ExprKind, Name, Named, OrderKey, ParseKv, Query, Stage};
 use crate::limits::{QUERY_ARITHMETIC_MAX, QUERY_DEPTH_MAX, QUERY_STAGES_MAX};
 
 /// Reads a query.
@@ -46,7 +46,7 @@ pub fn parse(query: &str) -> Result<Query, QueryError> {
     }
 }
 
-const STAGES: &str = "where, order by, sort by, take, limit, top, project, project-away, extend, distinct, count or summarize";
+const STAGES: &str = "where, order by, sort by, take, limit, top, project, project-away, extend, parse-kv, distinct, count or summarize";
 
 struct Parser<'q> {
     query: &'q str,
@@ -147,6 +147,7 @@ impl<'q> Parser<'q> {
             "project" => Ok(Stage::Project(self.list(Self::named)?)),
             "project-away" => Ok(Stage::ProjectAway(self.list(|one| one.name("a column"))?)),
             "extend" => Ok(Stage::Extend(self.list(Self::named)?)),
+            "parse-kv" => Ok(Stage::ParseKv(self.parse_kv()?)),
             "distinct" if self.sign("*") => Ok(Stage::Distinct(Vec::new())),
             "distinct" => Ok(Stage::Distinct(self.list(Self::named)?)),
             "count" => Ok(Stage::Count),
@@ -160,10 +161,7 @@ impl<'q> Parser<'q> {
     }
 
     fn by(&mut self) -> Result<(), QueryError> {
-        if self.word("by") {
-            return Ok(());
-        }
-        Err(self.unexpected("`by`"))
+        self.expect_word("by")
     }
 
     fn count(&mut self) -> Result<usize, QueryError> {
@@ -177,7 +175,7 @@ impl<'q> Parser<'q> {
     fn summarize(&mut self) -> Result<Stage, QueryError> {
         let mut aggregates = Vec::new();
         if !self.word("by") {
-            aggregates = self.list(Self::named)?;
+            aggregates = self.list(Self::aggregated)?;
             if !self.word("by") {
                 return Ok(Stage::Summarize {
                     aggregates,
@@ -224,6 +222,63 @@ impl<'q> Parser<'q> {
             name,
             expr: self.expr()?,
         })
+    }
+
+    /// `arg_min(…)`, `Name = arg_min(…)` or `(Name, Name) = arg_min(…)`
+    fn aggregated(&mut self) -> Result<Aggregated, QueryError> {
+        let mut names = Vec::new();
+        if self.sign("(") {
+            names = self.list(|one| one.name("a name"))?;
+            self.expect_sign(")")?;
+            self.expect_sign("=")?;
+        }
+        let Named { name, expr } = self.named()?;
+        names.extend(name);
+        Ok(Aggregated { names, expr })
+    }
+
+    fn parse_kv(&mut self) -> Result<ParseKv, QueryError> {
+        let value = self.expr()?;
+        self.expect_word("as")?;
+        self.expect_sign("(")?;
+        let keys = self.list(|one| {
+            let key = one.name("a key")?;
+            one.expect_sign(":")?;
+            Ok((key, one.name("a type")?))
+        })?;
+        self.expect_sign(")")?;
+        self.expect_word("with")?;
+        self.expect_sign("(")?;
+        let between_pairs = self.delimiter("pair_delimiter")?;
+        self.expect_sign(",")?;
+        let behind_key = self.delimiter("kv_delimiter")?;
+        self.expect_sign(")")?;
+        Ok(ParseKv {
+            value,
+            keys,
+            between_pairs,
+            behind_key,
+        })
+    }
+
+    /// `name = "…"`, not empty
+    fn delimiter(&mut self, name: &str) -> Result<String, QueryError> {
+        self.expect_word(name)?;
+        self.expect_sign("=")?;
+        match self.peek() {
+            Token::Text(text) if !text.is_empty() => {
+                self.next += 1;
+                Ok(text.clone())
+            }
+            _ => Err(self.unexpected("a string that is not empty")),
+        }
+    }
+
+    fn expect_word(&mut self, word: &str) -> Result<(), QueryError> {
+        if self.word(word) {
+            return Ok(());
+        }
+        Err(self.unexpected(&format!("`{word}`")))
     }
 
     /// One level down, for brackets of every kind.

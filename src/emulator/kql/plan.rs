@@ -3,10 +3,11 @@
 use super::super::table::{Schema, TABLE};
 use super::super::values::Shape;
 use super::QueryError;
-use super::bind::{Head, Scope, shown};
-use super::expression::{Expr, Type};
+use super::aggregate::usual_name;
+use super::bind::{Head, RECEIVED, Scope, shown};
+use super::expression::{Expr, Pair, Type};
 use super::group::Aggregate;
-use super::syntax::{self, ExprKind, Name, Named, OrderKey, Query, Stage};
+use super::syntax::{Aggregated, Name, Named, OrderKey, ParseKv, Query, Stage};
 use crate::clock::Wall;
 use crate::limits::QUERY_COLUMNS_MAX;
 use crate::map::columns::Kind;
@@ -82,9 +83,13 @@ pub fn plan(query: &Query, schema: &Schema, now: Wall) -> Result<Plan, QueryErro
             Kind::DateTime => Type::DateTime,
         },
     });
+    let received = Head {
+        name: RECEIVED.to_owned(),
+        kind: Type::DateTime,
+    };
     let mut planner = Planner {
         scope: Scope {
-            heads: heads.collect(),
+            heads: heads.chain([received]).collect(),
             now,
         },
     };
@@ -96,6 +101,10 @@ pub fn plan(query: &Query, schema: &Schema, now: Wall) -> Result<Plan, QueryErro
             (Some(Step::Top { count, .. }), Step::Take(first)) => *count = (*count).min(first),
             (_, step) => steps.push(step),
         }
+    }
+    // no answer has it under this name
+    if let Ok(step) = planner.without_received() {
+        steps.extend(step);
     }
     Ok(Plan {
         steps,
@@ -121,8 +130,14 @@ impl Planner {
             }
             Stage::ProjectAway(names) => self.project_away(names),
             Stage::Extend(all) => self.extend(all),
+            Stage::ParseKv(parse) => self.parse_kv(parse),
             Stage::Distinct(all) if all.is_empty() => {
-                let keys = (0..self.scope.heads.len()).map(Expr::Column).collect();
+                let heads = self.scope.heads.iter().enumerate();
+                let (keys, heads) = heads
+                    .filter(|(_, head)| head.name != RECEIVED)
+                    .map(|(index, head)| (Expr::Column(index), head.clone()))
+                    .unzip();
+                self.scope.heads = heads;
                 Ok(self.group(keys, Vec::new()))
             }
             Stage::Distinct(all) => self.summarize(&[], all),
@@ -214,12 +229,71 @@ impl Planner {
         self.columns(columns)
     }
 
+    /// A step without the time of receipt, if the last one hands it on.
+    fn without_received(&mut self) -> Result<Option<Step>, QueryError> {
+        let heads = self.scope.heads.iter().cloned().enumerate();
+        let columns: Vec<(usize, Head, Expr)> = heads
+            .filter(|(_, head)| head.name != RECEIVED)
+            .map(|(index, head)| (0, head, Expr::Column(index)))
+            .collect();
+        if columns.len() == self.scope.heads.len() {
+            return Ok(None);
+        }
+        self.columns(columns).map(Some)
+    }
+
     fn extend(&mut self, all: &[Named]) -> Result<Step, QueryError> {
+        let new = self.named_all(all)?;
+        self.add(new)
+    }
+
+    /// A column for each key.
+    fn parse_kv(&mut self, parse: &ParseKv) -> Result<Step, QueryError> {
+        let (text, kind) = self.scope.bind(&parse.value)?;
+        if kind != Type::Text {
+            let message = format!("`parse-kv` reads strings, this is {}", kind.name());
+            return Err(QueryError::new(parse.value.at, message));
+        }
+        let key = |(name, kind_name): &(Name, Name)| {
+            let kind = match kind_name.text.as_str() {
+                "string" => Type::Text,
+                "int" => Type::Int,
+                "long" => Type::Long,
+                "real" | "double" => Type::Real,
+                "datetime" => Type::DateTime,
+                "bool" => Type::Bool,
+                other => {
+                    let message = format!(
+                        "`{}` is no type here: string, int, long, real, datetime, bool",
+                        shown(other)
+                    );
+                    return Err(QueryError::new(kind_name.at, message));
+                }
+            };
+            let pair = Pair {
+                text: text.clone(),
+                key: name.text.clone(),
+                between_pairs: parse.between_pairs.clone(),
+                behind_key: parse.behind_key.clone(),
+                kind,
+            };
+            let head = Head {
+                name: name.text.clone(),
+                kind,
+            };
+            Ok((name.at, head, Expr::Pair(Box::new(pair))))
+        };
+        let new = parse.keys.iter().map(key).collect::<Result<_, _>>()?;
+        self.add(new)
+    }
+
+    /// New columns behind those that are there, or in place of those of the same name.
+    fn add(&mut self, all: Vec<(usize, Head, Expr)>) -> Result<Step, QueryError> {
         let present = self.scope.heads.iter().cloned().enumerate();
         let mut columns: Vec<(usize, Head, Expr)> = present
             .map(|(index, head)| (0, head, Expr::Column(index)))
             .collect();
-        for new in self.named_all(all)? {
+        for new in all {
             match columns
                 .iter_mut()
                 .find(|(_, head, _)| head.name == new.1.name)
@@ -231,7 +305,7 @@ impl Planner {
         self.columns(columns)
     }
 
-    fn summarize(&mut self, aggregates: &[Named], by: &[Named]) -> Result<Step, QueryError> {
+    fn summarize(&mut self, aggregates: &[Aggregated], by: &[Named]) -> Result<Step, QueryError> {
         let mut heads = Vec::new();
         let mut keys = Vec::new();
         for (at, head, expr) in self.named_all(by)? {
@@ -240,64 +314,23 @@ impl Planner {
             keys.push(expr);
         }
         let mut computed = Vec::new();
-        for named in aggregates {
-            let (aggregate, mut head) = self.aggregate(&named.expr)?;
-            if let Some(name) = &named.name {
-                head.name.clone_from(&name.text);
+        for asked in aggregates {
+            let made = self.scope.aggregate(&asked.expr)?;
+            if let Some(name) = asked.names.get(made.len()) {
+                let message = format!("there is no value for `{}`", shown(&name.text));
+                return Err(QueryError::new(name.at, message));
             }
-            check_new(&heads, &head, named.expr.at)?;
-            heads.push(head);
-            computed.push(aggregate);
+            for (place, (aggregate, mut head)) in made.into_iter().enumerate() {
+                if let Some(name) = asked.names.get(place) {
+                    head.name.clone_from(&name.text);
+                }
+                check_new(&heads, &head, asked.expr.at)?;
+                heads.push(head);
+                computed.push(aggregate);
+            }
         }
         self.scope.heads = heads;
         Ok(self.group(keys, computed))
-    }
-
-    fn aggregate(&self, expr: &syntax::Expr) -> Result<(Aggregate, Head), QueryError> {
-        let refuse = |at, message: String| Err(QueryError::new(at, message));
-        let allowed = "count(), countif(), dcount(), sum(), avg(), min() or max()";
-        let ExprKind::Call(function, arguments) = &expr.kind else {
-            return refuse(expr.at, format!("summarize computes {allowed}"));
-        };
-        let head = |name: String, kind| Head { name, kind };
-        if function == "count" && arguments.is_empty() {
-            return Ok((Aggregate::Count, head("count_".to_owned(), Type::Long)));
-        }
-        let [argument] = arguments.as_slice() else {
-            return refuse(expr.at, format!("`{}` takes one argument", shown(function)));
-        };
-        if function == "countif" {
-            let condition = self.scope.truth(argument)?;
-            return Ok((
-                Aggregate::CountIf(condition),
-                head("countif_".to_owned(), Type::Long),
-            ));
-        }
-        let (inner, kind) = self.scope.bind(argument)?;
-        let name = format!("{function}_{}", usual_name(argument).unwrap_or_default());
-        let needs_number = || {
-            let message = format!("`{function}` adds numbers, this is {}", kind.name());
-            QueryError::new(argument.at, message)
-        };
-        match function.as_str() {
-            "dcount" => Ok((Aggregate::CountDistinct(inner), head(name, Type::Long))),
-            "min" => Ok((Aggregate::Least(inner, kind.shape()), head(name, kind))),
-            "max" => Ok((Aggregate::Greatest(inner, kind.shape()), head(name, kind))),
-            "sum" => {
-                let sum = match kind {
-                    Type::Int | Type::Long => Type::Long,
-                    Type::Real | Type::Span => kind,
-                    _ => return Err(needs_number()),
-                };
-                Ok((Aggregate::Sum(inner, sum.shape()), head(name, sum)))
-            }
-            "avg" if kind.is_number() => Ok((Aggregate::Average(inner), head(name, Type::Real))),
-            "avg" => Err(needs_number()),
-            _ => refuse(
-                expr.at,
-                format!("there is no `{}` here: {allowed}", shown(function)),
-            ),
-        }
     }
 }
 
@@ -316,15 +349,4 @@ fn check_new(heads: &[Head], new: &Head, at: usize) -> Result<(), QueryError> {
         return Err(QueryError::new(at, message));
     }
     Ok(())
-}
-
-/// The name that Kusto gives a column without one: that of the column looked at.
-fn usual_name(expr: &syntax::Expr) -> Option<String> {
-    match &expr.kind {
-        ExprKind::Column(name) => Some(name.clone()),
-        ExprKind::Call(function, arguments) if function == "bin" => {
-            arguments.first().and_then(usual_name)
-        }
-        _ => None,
-    }
 }

@@ -39,6 +39,8 @@ pub fn run(
             .columns()
             .iter()
             .map(|column| super::super::table::shape(column.kind))
+            // the time of receipt
+            .chain([Shape::Whole])
             .collect(),
         type_index: schema.index("Type"),
         time_index: schema.time_index(),

@@ -36,6 +36,8 @@ pub enum Stage {
     ProjectAway(Vec<Name>),
     /// `extend`
     Extend(Vec<Named>),
+    /// `parse-kv`
+    ParseKv(ParseKv),
     /// `distinct`; nothing for `*`
     Distinct(Vec<Named>),
     /// `count`
@@ -43,7 +45,7 @@ pub enum Stage {
     /// `summarize`
     Summarize {
         /// What is computed for each group.
-        aggregates: Vec<Named>,
+        aggregates: Vec<Aggregated>,
         /// What makes a group.
         by: Vec<Named>,
     },
@@ -56,6 +58,28 @@ pub struct Named {
     pub name: Option<Name>,
     /// The expression.
     pub expr: Expr,
+}
+
+/// What `summarize` computes, which may be several columns: `(First, Value) = arg_min(…)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregated {
+    /// The names, as far as they are given.
+    pub names: Vec<Name>,
+    /// The expression.
+    pub expr: Expr,
+}
+
+/// `parse-kv TEXT as (KEY: TYPE, …) with (pair_delimiter=…, kv_delimiter=…)`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParseKv {
+    /// What is looked at.
+    pub value: Expr,
+    /// Keys, which become columns, and their types.
+    pub keys: Vec<(Name, Name)>,
+    /// What stands between pairs.
+    pub between_pairs: String,
+    /// What stands between key and value.
+    pub behind_key: String,
 }
 
 /// One key of an order.
