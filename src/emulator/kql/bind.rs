@@ -353,7 +353,7 @@ fn of_many(name: &str, bound: &[Typed]) -> Option<Option<Typed>> {
             kind_of(kinds).map(|kind| (Expr::Coalesce(exprs()), kind))
         }
         "case" | "iff" | "iif" => {
-            let is_condition = |place: usize| place % 2 == 0 && place + 1 < bound.len();
+            let is_condition = |place: usize| place.is_multiple_of(2) && place + 1 < bound.len();
             let (conditions, values): (Vec<_>, Vec<_>) = bound
                 .iter()
                 .map(|(_, kind)| *kind)
