@@ -82,6 +82,8 @@ fn heartbeat(host: &str, before: i64, uptime: i64, lost: i64) -> Value {
         "DeviceEventClassID": "heartbeat",
         "Computer": host,
         "CollectorHostName": host,
+        "LogSeverity": "0",
+        "Message": "ready",
         "DeviceCustomNumber1": lost,
         "DeviceCustomNumber1Label": "lost",
         "AdditionalExtensions": format!(
@@ -225,6 +227,26 @@ fn model_breaches_from_severity_seven_on_are_found_by_the_time_they_arrive() {
 }
 
 #[test]
+fn keys_that_queries_read_are_keys_that_heartbeats_have() {
+    let heartbeat = include_str!("../../src/run/heartbeat.rs");
+    let mut read = 0;
+    for query in QUERIES {
+        if !query.kql.contains("\"heartbeat\"") {
+            continue;
+        }
+        let lists = query.kql.split(" as (").skip(1);
+        for pair in lists.flat_map(|rest| rest.split(')').next().unwrap().split(',')) {
+            let key = pair.split(':').next().unwrap().trim();
+            // told by collectors that have rules for it
+            let is_there = heartbeat.contains(&format!("(\"{key}\",")) || key == "rows_filtered";
+            assert!(is_there, "{}: {key}", query.name);
+            read += 1;
+        }
+    }
+    assert!(read > 10);
+}
+
+#[test]
 fn the_workbook_shows_each_collector_with_its_newest_numbers() {
     let day = 86_400 * SECOND;
     let mut sentinel = Sentinel::empty();
@@ -251,7 +273,7 @@ fn the_workbook_shows_each_collector_with_its_newest_numbers() {
     assert_eq!(
         rows[1],
         json!({
-            "Collector": "b", "State": "has lost", "LastHeartbeat": ago(MINUTE),
+            "Collector": "b", "State": "has lost", "Readiness": "ready", "LastHeartbeat": ago(MINUTE),
             "EventsPerSecond": 250.5, "LagSeconds": 1.5, "AcceptedAgeSeconds": 0.0, "Held": 7,
             "Lost": 4, "Quarantined": 2, "Filtered": 5, "Uploaded": 1000, "UptimeSeconds": 86400,
             "Version": "0.1.0",
