@@ -11,21 +11,28 @@
 //!   +-- pause <-------+      401 once in 30 s: forget
 //! ```
 //!
-//! The secret is read from its file for each request, so that a new one needs no restart, and is
-//! wiped from memory after it. Neither it nor a token is ever in a message, a log line or the
-//! output of `Debug`.
+//! One file for each kind of identity says how one request is made. What proves who we are is read
+//! anew for each request, so that a new secret, key or token file needs no restart, and is wiped
+//! from memory after it. Neither it nor a token is ever in a message, a log line or the output of
+//! `Debug`.
 
 pub mod answer;
+mod arc;
+mod certificate;
+mod choose;
 mod client_secret;
+mod login;
+mod managed;
+mod workload;
 
-pub use answer::Refusal;
+pub use answer::{Party, Refusal};
 
+use crate::client::Clients;
 use crate::clock::{Clock, Mono};
 use crate::config::Identity;
-use crate::limits::{ALARM_PAUSE, TOKEN_LEFT_MIN, TOKEN_RENEW_PAUSE};
+use crate::limits::{ALARM_PAUSE, TOKEN_LEFT_MIN, TOKEN_LIFE_LONG, TOKEN_RENEW_PAUSE};
 use crate::log::Limited;
 use crate::metrics::{Counter, Counters};
-use crate::retry;
 use answer::Grant;
 use reqwest::header::HeaderValue;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,8 +81,7 @@ pub enum Standing {
 /// The token of one identity, shared by all uploaders.
 pub struct Auth {
     identity: Identity,
-    /// Keeps no connection: several runtimes use it.
-    client: reqwest::Client,
+    clients: Clients,
     clock: Clock,
     state: Mutex<State>,
     /// Held while a token is requested.
@@ -105,6 +111,38 @@ struct Token {
     renew_at: Mono,
 }
 
+/// What a request for a token needs besides the identity.
+struct Asking<'a> {
+    clients: &'a Clients,
+    clock: Clock,
+}
+
+/// When a token of such a life is renewed.
+fn age_max(life: Duration) -> Duration {
+    let early = life - TOKEN_LEFT_MIN.min(life / 2);
+    match life >= TOKEN_LIFE_LONG {
+        true => early.min(life / 2),
+        false => early,
+    }
+}
+
+/// A variable of the environment that holds something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What `auto` stands for; any other identity as it is.
+fn settled(identity: Identity) -> Identity {
+    let Identity::Auto(auto) = identity else {
+        return identity;
+    };
+    let has_agent = std::path::Path::new(choose::ARC_AGENT).exists();
+    let (chosen, passed) = choose::choose(&auto, &variable, has_agent);
+    let passed = passed.join("; ");
+    tracing::info!(kind = chosen.kind(), passed, "identity chosen");
+    chosen
+}
+
 /// What a look at the state says.
 enum Look {
     Valid(Permit),
@@ -123,12 +161,12 @@ impl std::fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// `client` must keep no idle connections, see [`crate::client::client`].
+    /// For `auto` it is decided here who we are, by what there is on this machine.
     #[must_use]
-    pub fn new(identity: Identity, client: reqwest::Client, clock: Clock) -> Self {
+    pub fn new(identity: Identity, clients: Clients, clock: Clock) -> Self {
         Auth {
-            identity,
-            client,
+            identity: settled(identity),
+            clients,
             clock,
             state: Mutex::default(),
             flight: Arc::default(),
@@ -246,12 +284,25 @@ impl Auth {
     async fn obtain(&self, counters: &Counters) -> Result<Permit, Denied> {
         // before the request: a token must not seem to live longer than it does
         let asked_at = self.clock.mono();
-        let granted = match &self.identity {
-            Identity::ClientSecret(identity) => client_secret::grant(identity, &self.client).await,
-        };
-        match granted {
+        match self.grant().await {
             Ok(grant) => Ok(self.keep(&grant, asked_at, counters)),
             Err(refusal) => Err(self.pause(refusal, counters)),
+        }
+    }
+
+    async fn grant(&self) -> Result<Grant, Refusal> {
+        let asking = Asking {
+            clients: &self.clients,
+            clock: self.clock,
+        };
+        match &self.identity {
+            Identity::ClientSecret(identity) => client_secret::grant(identity, &asking).await,
+            Identity::ClientCertificate(identity) => certificate::grant(identity, &asking).await,
+            Identity::Workload(identity) => workload::grant(identity, &asking).await,
+            Identity::ManagedIdentity(identity) => managed::grant(identity, &asking).await,
+            Identity::AzureArc(identity) => arc::grant(identity, &asking).await,
+            // decided when this was made
+            Identity::Auto(auto) => managed::grant(&auto.managed, &asking).await,
         }
     }
 
@@ -262,8 +313,7 @@ impl Auth {
             tracing::info!("a token was obtained again");
         }
         tracing::debug!(life_s = grant.life.as_secs(), "a token was obtained");
-        let left_min = TOKEN_LEFT_MIN.min(grant.life / 2);
-        let age_max = (grant.life - left_min).min(grant.renew_in.unwrap_or(Duration::MAX));
+        let age_max = age_max(grant.life).min(grant.renew_in.unwrap_or(Duration::MAX));
         state.failures = 0;
         state.generation += 1;
         state.token = Some(Token {
@@ -291,13 +341,17 @@ impl Auth {
         let pause = if is_valid {
             TOKEN_RENEW_PAUSE.min(left)
         } else {
-            retry::backoff(state.failures, fastrand::f64())
+            refusal.pause(state.failures, fastrand::f64())
         };
         state.next_try = now.plus(pause.max(refusal.retry_after().unwrap_or_default()));
         let refusal = Arc::new(refusal);
         state.refusal = Some(Arc::clone(&refusal));
         if let Some(withheld) = self.alarm.allow(now) {
-            tracing::error!(%refusal, failures = state.failures, is_valid, withheld, "no token");
+            let failures = state.failures;
+            match refusal.is_passing() && failures == 1 {
+                true => tracing::warn!(%refusal, is_valid, withheld, "no token yet"),
+                false => tracing::error!(%refusal, failures, is_valid, withheld, "no token"),
+            }
         }
         Denied {
             refusal,

@@ -2,11 +2,11 @@
 //!
 //! HTTP/1.1 over TLS 1.2 or 1.3 by rustls, trusting the machine's authorities and those of
 //! `sentinel.ca_file`. No redirect is followed (a bearer token must not travel where a stranger
-//! points), no proxy is taken from the environment (an appliance's environment is nobody's
-//! configuration), no answer is unpacked (a small answer must not become a large one), and no
+//! points), a proxy is used if `sentinel.proxy` says so and never one of the environment (an
+//! appliance's environment is nobody's configuration), no answer is unpacked (a small answer must not become a large one), and no
 //! answer is read past its limit.
 
-use crate::config::{Identity, Sentinel};
+use crate::config::{self, Sentinel};
 use crate::failure::Failure;
 use crate::limits::{ANSWER_BODY_TIME, ANSWER_BYTES_MAX, CONNECT_TIME, CONNECTION_IDLE_TIME};
 use reqwest::StatusCode;
@@ -20,7 +20,11 @@ use std::sync::Arc;
 /// Whom clients trust. Made once, as reading the machine's authorities takes some milliseconds;
 /// a copy shares the store and the TLS sessions.
 #[derive(Debug, Clone)]
-pub struct Trust(ClientConfig);
+pub struct Trust {
+    tls: ClientConfig,
+    /// By whom requests to https go out, if that is set.
+    proxy: Option<reqwest::Proxy>,
+}
 
 impl Trust {
     /// The machine's authorities, and those in `sentinel.ca_file`.
@@ -47,7 +51,9 @@ impl Trust {
                  sentinel.ca_file",
             ));
         }
-        Trust::with_roots(roots)
+        let mut trust = Trust::with_roots(roots)?;
+        trust.proxy = config.proxy.as_ref().map(proxy).transpose()?;
+        Ok(trust)
     }
 
     /// How connections are protected, for whoever looks at them from outside.
@@ -64,15 +70,36 @@ impl Trust {
             .map_err(|error| Failure::running(format!("TLS cannot be set up: {error}")))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Trust(config))
+        Ok(Trust {
+            tls: config,
+            proxy: None,
+        })
     }
+}
+
+/// The proxy as it is set.
+fn proxy(config: &config::Proxy) -> Result<reqwest::Proxy, Failure> {
+    let proxy = reqwest::Proxy::https(config.url.as_str())
+        .map_err(|error| Failure::usage(format!("sentinel.proxy: {}", cause_of(&error))))?;
+    let Some((user, password)) = &config.user else {
+        return Ok(proxy);
+    };
+    let password = config::read_secret(password)
+        .map_err(|what| Failure::usage(format!("the proxy's password, {what}")))?;
+    let password = std::str::from_utf8(&password).unwrap_or_default();
+    Ok(proxy.basic_auth(user, password))
 }
 
 /// False only for a rehearsal on loopback without TLS.
 fn needs_tls(config: &Sentinel) -> bool {
-    let Identity::ClientSecret(identity) = &config.identity;
-    [&config.endpoint, &identity.authority]
+    let rules = config
+        .rules
         .iter()
+        .filter_map(|rule| rule.endpoint.as_ref());
+    [Some(&config.endpoint), config.identity.authority()]
+        .into_iter()
+        .flatten()
+        .chain(rules)
         .any(|url| !url.as_str().starts_with("http://"))
 }
 
@@ -98,12 +125,46 @@ fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), Failure> {
 /// # Errors
 /// TLS cannot be set up; not the world's fault.
 pub fn client(trust: &Trust, connections_idle: usize) -> Result<reqwest::Client, Failure> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(trust.0.clone())
+    build(trust, trust.proxy.as_ref(), connections_idle)
+}
+
+/// The clients by which tokens are asked for. They keep no connections: several runtimes use them.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// For the login host.
+    pub(crate) login: reqwest::Client,
+    /// For what is on this machine or beside it: never by a proxy.
+    pub(crate) direct: reqwest::Client,
+}
+
+impl Clients {
+    /// Both.
+    ///
+    /// # Errors
+    /// As [`client`].
+    pub fn new(trust: &Trust) -> Result<Self, Failure> {
+        Ok(Clients {
+            login: client(trust, 0)?,
+            direct: build(trust, None, 0)?,
+        })
+    }
+}
+
+fn build(
+    trust: &Trust,
+    proxy: Option<&reqwest::Proxy>,
+    connections_idle: usize,
+) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(trust.tls.clone())
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .no_proxy()
+        .no_proxy();
+    if let Some(proxy) = proxy {
+        builder = builder.proxy(proxy.clone());
+    }
+    builder
         .referer(false)
         .connect_timeout(CONNECT_TIME)
         .pool_idle_timeout(CONNECTION_IDLE_TIME)

@@ -26,10 +26,12 @@ mod change;
 mod document;
 mod files;
 mod finding;
+mod identity;
 mod machine;
 mod nearest;
 mod relations;
 mod sections;
+mod signing;
 mod value;
 
 use std::net::SocketAddr;
@@ -42,9 +44,15 @@ use crate::limits::{
 };
 
 pub use azure::{EndpointUrl, RuleId, StreamName};
-pub use files::certificates_in;
+pub use files::{certificates_in, read_secret, read_signing_key};
 pub use finding::{ConfigError, Finding};
+pub use identity::{
+    AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_TENANT_ID, Application, Assigned, Auto,
+    AzureArc, ClientCertificate, ClientSecret, Identity, Login, ManagedIdentity, SecretFrom,
+    Workload,
+};
 pub use machine::Machine;
+pub use signing::SigningKey;
 pub use value::{bytes_text, time_text};
 
 /// Every key with effect, default, unit and edge values, as a configuration that can be read.
@@ -313,6 +321,8 @@ pub struct Sentinel {
     pub identity: Identity,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// By whom requests go out.
+    pub proxy: Option<Proxy>,
     /// Requests that one uploader keeps in flight.
     pub requests_in_flight: usize,
     /// One request, from connect to the last byte of the answer.
@@ -327,6 +337,15 @@ impl Sentinel {
     pub fn endpoint_of<'c>(&'c self, rule: &'c Rule) -> &'c EndpointUrl {
         rule.endpoint.as_ref().unwrap_or(&self.endpoint)
     }
+}
+
+/// A proxy for requests to https (`CONNECT`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Base URL, `http`.
+    pub url: EndpointUrl,
+    /// Name and password, if it asks for them.
+    pub user: Option<(String, SecretFrom)>,
 }
 
 /// A data collection rule.
@@ -353,28 +372,6 @@ impl Sentinel {
         let scope = known.map_or(azure::CLOUDS[0].scope, |cloud| cloud.scope);
         scope.trim_end_matches("/.default")
     }
-}
-
-/// Who we are for Microsoft Entra. One variant for each kind; more will come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// An application with a client secret.
-    ClientSecret(ClientSecret),
-}
-
-/// An application with a client secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientSecret {
-    /// Tenant, a GUID.
-    pub tenant_id: String,
-    /// Application (client) id, a GUID.
-    pub client_id: String,
-    /// File that holds the secret's value, read anew for each token.
-    pub secret_file: PathBuf,
-    /// Base URL of the login host.
-    pub authority: EndpointUrl,
-    /// Scope to ask for.
-    pub scope: String,
 }
 
 /// What survives what, and where it is kept.

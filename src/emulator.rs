@@ -22,6 +22,7 @@
 //! outage is rehearsed. All of it runs on one thread of its own; queries run on others.
 
 mod ask;
+pub mod assertion;
 mod control;
 pub mod faults;
 pub mod ingest;
@@ -72,6 +73,8 @@ pub struct Options {
     pub client_id: String,
     /// That application's secret; made up for each run by default.
     pub client_secret: String,
+    /// PEM of the certificates that are registered for it; nothing for none.
+    pub certificates_pem: Option<String>,
     /// Immutable ids of the data collection rules that are there; at least one.
     pub rules: Vec<String>,
     /// The stream that they declare.
@@ -118,6 +121,7 @@ impl Default for Options {
             tenant_id: "11111111-1111-1111-1111-111111111111".to_owned(),
             client_id: "22222222-2222-2222-2222-222222222222".to_owned(),
             client_secret: made_up_secret(),
+            certificates_pem: None,
             rules: vec!["dcr-00000000000000000000000000000000".to_owned()],
             stream: "Custom-CommonSecurityLog".to_owned(),
             audience: "https://monitor.azure.com".to_owned(),
@@ -315,7 +319,10 @@ pub fn start(options: Options, clock: Clock) -> Result<Emulator, EmulatorError> 
         .build()
         .map_err(EmulatorError::Thread)?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let shared = Arc::new(service::Shared::new(options, clock, ca_pem.clone()));
+    let registered = assertion::Registered::new(options.certificates_pem.as_deref())
+        .map_err(|problem| EmulatorError::Option(format!("the certificates: {problem}")))?;
+    let shared = service::Shared::new(options, registered, clock, ca_pem.clone());
+    let shared = Arc::new(shared);
     let server = server::Server {
         shared: Arc::clone(&shared),
         tls: identity.map(|identity| identity.server),
@@ -397,6 +404,12 @@ impl Emulator {
     #[must_use]
     pub fn client_secret(&self) -> &str {
         &self.shared.options().client_secret
+    }
+
+    /// A token of the outside issuer that the application trusts.
+    #[must_use]
+    pub fn federated_token(&self, life: Duration) -> String {
+        self.shared.federated_token(life)
     }
 
     /// What it has seen up to now.

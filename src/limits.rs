@@ -188,7 +188,10 @@ pub const PACE_GROWTH_PAUSE: Duration = Duration::from_secs(10);
 /// A 429 within this time of another one is no accident.
 pub const THROTTLED_AGAIN: Duration = Duration::from_secs(150);
 /// A token is renewed when less than this is left of it (or half of its life, if that is less).
-pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(300);
+pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(600);
+/// A token that lives at least so long is renewed at half of its life, as Microsoft's own libraries
+/// do: managed identities get tokens for up to 24 hours.
+pub const TOKEN_LIFE_LONG: Duration = Duration::from_secs(7200);
 /// Between two tries to renew a token that is still valid.
 pub const TOKEN_RENEW_PAUSE: Duration = Duration::from_secs(30);
 /// Shortest pause before a retry: full jitter alone may say "at once", over and over.
@@ -225,6 +228,27 @@ pub const PLACES_LENT_MAX: usize = 64;
 pub const BODY_WIRE_TAIL_SHARE: usize = 64;
 /// Longest client secret that is read: Entra's have 40 characters.
 pub const SECRET_BYTES_MAX: usize = 4 * KIB;
+/// Longest file of a certificate, a private key, or both.
+pub const CERTIFICATE_BYTES_MAX: usize = 64 * KIB;
+/// Pauses after failures of the metadata service in a row, in seconds; the last one stays.
+/// Microsoft's page on it advises tries at about 0, 2, 6, 14 and 30 s, and 60 s at most.
+pub const METADATA_PAUSES: &[u64] = &[2, 4, 8, 16, 30, METADATA_PAUSE_MOST];
+/// The same while it says 410: it is being updated, for up to 70 s.
+pub const METADATA_GONE_PAUSES: &[u64] = &[5, 10, 20, 40, METADATA_PAUSE_MOST];
+/// Longest of these pauses, in seconds.
+pub const METADATA_PAUSE_MOST: u64 = 60;
+/// A machine that has no identity is asked about so often: somebody must assign one.
+pub const NO_IDENTITY_PAUSE: Duration = Duration::from_secs(300);
+/// How long an assertion is good: as long as Microsoft's own libraries make theirs.
+pub const ASSERTION_LIFE: Duration = Duration::from_secs(600);
+/// An assertion is good from so long before it was made, for clocks that are a little ahead.
+pub const ASSERTION_BACKDATE: Duration = Duration::from_secs(60);
+/// Longest challenge of the Azure Arc agent that is read, as Microsoft's own libraries do.
+pub const ARC_CHALLENGE_BYTES_MAX: usize = 4 * KIB;
+/// Longest token of an outside issuer that is read.
+pub const FEDERATED_TOKEN_BYTES_MAX: usize = 64 * KIB;
+/// A clock that differs by more than this from the one that answers is named in the error.
+pub const SKEW_NAMED: Duration = Duration::from_secs(300);
 /// One request for a token, from connect to the last byte of the answer.
 pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest life of a token that is believed; managed identities get up to 24 hours.

@@ -57,13 +57,19 @@ fn whole_number(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Time from now to an HTTP date; zero if it is past.
-fn until(date: &str, now: Wall) -> Option<Duration> {
+/// An HTTP date (RFC 9110 section 5.6.7), in nanoseconds since 1970.
+#[must_use]
+pub fn http_date(date: &str) -> Option<i128> {
     let at = DateTimeParser::new()
         .relaxed_weekday(true)
         .parse_timestamp(date)
         .ok()?;
-    let nanoseconds = at.as_nanosecond() - i128::from(now.0);
+    Some(at.as_nanosecond())
+}
+
+/// Time from now to an HTTP date; zero if it is past.
+fn until(date: &str, now: Wall) -> Option<Duration> {
+    let nanoseconds = http_date(date)? - i128::from(now.0);
     Some(Duration::from_nanos(
         u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX),
     ))

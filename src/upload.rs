@@ -43,7 +43,7 @@ pub use state::State;
 pub use uploader::Uploader;
 
 use crate::auth::Auth;
-use crate::client::{Trust, client};
+use crate::client::{Clients, Trust, client};
 use crate::clock::{Clock, Mono};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -107,8 +107,8 @@ impl Destination {
     /// The authorities to trust cannot be read, or there are none.
     pub fn new(config: Arc<Config>, clock: Clock) -> Result<Self, Failure> {
         let trust = Trust::new(&config.sentinel)?;
-        let login = client(&trust, 0)?;
-        let auth = Auth::new(config.sentinel.identity.clone(), login, clock);
+        let clients = Clients::new(&trust)?;
+        let auth = Auth::new(config.sentinel.identity.clone(), clients, clock);
         Ok(Destination {
             auth: Arc::new(auth),
             rules: Arc::new(Rules::of(&config)),

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cefline::config::{self, Config, FramingChoice, Identity, Loaded, Machine, REFERENCE};
+use cefline::config::{self, Config, FramingChoice, Loaded, Machine, REFERENCE};
 
 /// The smallest configuration, as the README gives it.
 const SMALLEST: &str = r#"[listen]
@@ -397,8 +397,10 @@ const MISTAKES: &[Mistake] = &[
     ),
     mistake(
         "kind = \"client_secret\"",
-        "kind = \"managed_identity\"\nresource = 1",
-        &[":10: sentinel.identity.kind = \"managed_identity\": unknown; one of \"client_secret\""],
+        "kind = \"system_identity\"\nresource = 1",
+        &[
+            ":10: sentinel.identity.kind = \"system_identity\": unknown; one of \"client_secret\", \"client_certificate\"",
+        ],
     ),
     // ---- addresses
     mistake(
@@ -803,12 +805,12 @@ fn the_smallest_configuration_is_accepted_as_it_stands() {
         (1, 3)
     );
     assert!(config.runtime.pin);
-    let Identity::ClientSecret(identity) = &config.sentinel.identity;
+    let identity = &config.sentinel.identity;
     assert_eq!(
-        identity.authority.as_str(),
+        identity.authority().unwrap().as_str(),
         "https://login.microsoftonline.com"
     );
-    assert_eq!(identity.scope, "https://monitor.azure.com/.default");
+    assert_eq!(identity.scope(), "https://monitor.azure.com/.default");
 
     let folder = Folder::new();
     let loaded = folder.read(SMALLEST).unwrap();
@@ -845,9 +847,9 @@ fn the_endpoint_says_which_cloud_gives_the_token() {
     ] {
         let text = SMALLEST.replace("azure.com\"", &format!("azure.{suffix}\""));
         let config = config::parse(&text, &machine()).unwrap();
-        let Identity::ClientSecret(identity) = &config.sentinel.identity;
-        assert_eq!(identity.authority.as_str(), authority);
-        assert_eq!(identity.scope, scope);
+        let identity = &config.sentinel.identity;
+        assert_eq!(identity.authority().unwrap().as_str(), authority);
+        assert_eq!(identity.scope(), scope);
     }
 }
 

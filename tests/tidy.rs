@@ -145,6 +145,7 @@ const PURE: &[&str] = &[
     "upload/isolate.rs",
     "check",
     "auth/answer.rs",
+    "auth/choose.rs",
     "send/pace.rs",
     "send/source.rs",
     "emulator/faults.rs",

@@ -1,8 +1,8 @@
 //! Tokens from a login endpoint on loopback that counts its requests and plays answers.
 
 use super::*;
-use crate::client::{Trust, client};
-use crate::config::{ClientSecret, EndpointUrl};
+use crate::client::Trust;
+use crate::config::{self, Application, ClientSecret, EndpointUrl, SecretFrom};
 use std::collections::VecDeque;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -65,16 +65,20 @@ impl Login {
             }
         });
         let identity = Identity::ClientSecret(ClientSecret {
-            tenant_id: "tenant".into(),
-            client_id: "client".into(),
-            secret_file,
-            authority,
-            scope: "scope".into(),
+            application: Application {
+                tenant_id: "tenant".into(),
+                client_id: "client".into(),
+                login: config::Login {
+                    authority,
+                    scope: "scope".into(),
+                },
+            },
+            secret: SecretFrom::File(secret_file),
         });
         let trust = Trust::with_roots(rustls::RootCertStore::empty()).unwrap();
-        let client = client(&trust, 0).unwrap();
+        let clients = Clients::new(&trust).unwrap();
         Login {
-            auth: Arc::new(Auth::new(identity, client, Clock::start())),
+            auth: Arc::new(Auth::new(identity, clients, Clock::start())),
             counters: Arc::default(),
             requests,
             folder,
@@ -217,8 +221,98 @@ async fn neither_secret_nor_token_is_ever_shown() {
     login.auth.refused(&permit);
     let denied = login.permit().await.unwrap_err();
     assert!(
-        denied.refusal.to_string().contains("secret_file"),
+        denied
+            .refusal
+            .to_string()
+            .contains("secret: there is no such file"),
         "{}",
         denied.refusal
     );
+}
+
+#[test]
+fn a_token_is_renewed_ten_minutes_early_or_at_half_of_a_long_life() {
+    for (life, age) in [
+        (3600, 3000),
+        (7199, 6599),
+        (7200, 3600),
+        (86_400, 43_200),
+        (1000, 500),
+        (2, 1),
+    ] {
+        let seconds = Duration::from_secs;
+        assert_eq!(age_max(seconds(life)), seconds(age), "{life}");
+    }
+}
+
+#[test]
+fn auto_takes_the_first_identity_that_is_there_and_says_why_not_those_before() {
+    use crate::config::{Identity, Machine, parse};
+    let read = |keys: &str| {
+        let text = format!(
+            "[listen]\ntcp = [\"0.0.0.0:514\"]\n[sentinel]\n\
+             endpoint = \"https://a.ingest.monitor.azure.com\"\n\
+             rules = [\"dcr-0123456789abcdef0123456789abcdef\"]\n\
+             [sentinel.identity]\nkind = \"auto\"\n{keys}"
+        );
+        let machine = Machine {
+            cores: vec![0],
+            cores_quota: None,
+            host_name: "collector".into(),
+        };
+        match parse(&text, &machine).unwrap().sentinel.identity {
+            Identity::Auto(auto) => auto,
+            _ => panic!("not auto"),
+        }
+    };
+    let ids = "tenant_id = \"example.com\"\nclient_id = \"01234567-89ab-cdef-0123-456789abcdef\"\n";
+    let secret = format!("{ids}secret_env = \"X\"\n");
+    let both = format!("{secret}certificate_file = \"/c\"\n");
+    let federated: &[&str] = &[
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "AZURE_FEDERATED_TOKEN_FILE",
+    ];
+    let arc: &[&str] = &["IDENTITY_ENDPOINT", "IMDS_ENDPOINT"];
+    for (keys, names, has_agent, kind, passed_count) in [
+        ("", federated, true, "workload", 0),
+        (both.as_str(), &federated[2..], true, "workload", 0),
+        (both.as_str(), &[], true, "client_certificate", 1),
+        (secret.as_str(), &[], true, "client_secret", 2),
+        ("", &[], true, "azure_arc", 3),
+        ("", arc, false, "azure_arc", 3),
+        ("", &arc[1..], false, "managed_identity", 4),
+        ("", &federated[1..], false, "managed_identity", 4),
+    ] {
+        let environment = |name: &str| names.contains(&name).then(|| "x".to_owned());
+        let (chosen, passed) = choose::choose(&read(keys), &environment, has_agent);
+        assert_eq!(
+            (chosen.kind(), passed.len()),
+            (kind, passed_count),
+            "{passed:?}"
+        );
+    }
+}
+
+#[test]
+fn the_metadata_service_is_given_its_time() {
+    let refused = |status| Refusal::Refused {
+        from: Party::Metadata,
+        status,
+        error: None,
+        number: None,
+        retry_after: None,
+        skew: None,
+    };
+    let pauses = |status, count| -> Vec<u64> {
+        let pause = |failures| refused(status).pause(failures, 0.0).as_secs();
+        (1..=count).map(pause).collect()
+    };
+    let gone = pauses(410, 6);
+    assert_eq!(gone, [5, 10, 20, 40, 60, 60]);
+    assert!(gone[..4].iter().sum::<u64>() >= 70);
+    for status in [404, 429, 500, 503] {
+        assert_eq!(pauses(status, 7), [2, 4, 8, 16, 30, 60, 60]);
+    }
+    assert_eq!(pauses(400, 2), [300, 300], "somebody must act first");
 }

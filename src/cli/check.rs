@@ -12,7 +12,8 @@ pub use live::LiveArgs;
 use super::Failure;
 use super::config::print;
 use crate::config::{
-    ClientSecret, Config, Durability, FramingChoice, Identity, Loaded, Machine, Sentinel, WhenFull,
+    AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_TENANT_ID, Application, Assigned, Config,
+    Durability, FramingChoice, Identity, Loaded, Machine, ManagedIdentity, Sentinel, WhenFull,
     bytes_text, time_text,
 };
 
@@ -135,18 +136,71 @@ fn listeners(config: &Config) -> String {
 }
 
 fn identity(config: &Config) -> String {
-    let Identity::ClientSecret(ClientSecret {
-        tenant_id,
-        client_id,
-        secret_file,
-        authority,
-        ..
-    }) = &config.sentinel.identity;
+    match &config.sentinel.identity {
+        Identity::ClientSecret(one) => {
+            format!(
+                "{}, secret in {}",
+                application(&one.application),
+                one.secret
+            )
+        }
+        Identity::ClientCertificate(one) => format!(
+            "{}, certificate in {}",
+            application(&one.application),
+            one.certificate_file.display()
+        ),
+        Identity::Workload(one) => {
+            let or_of = |value: Option<String>, name| value.unwrap_or(format!("${name}"));
+            let file = one
+                .token_file
+                .as_ref()
+                .map(|file| file.display().to_string());
+            format!(
+                "application {} of tenant {}, by the token in {}, tokens from {}",
+                or_of(one.client_id.clone(), AZURE_CLIENT_ID),
+                or_of(one.tenant_id.clone(), AZURE_TENANT_ID),
+                or_of(file, AZURE_FEDERATED_TOKEN_FILE),
+                one.login.authority.as_str()
+            )
+        }
+        Identity::ManagedIdentity(one) => managed(one),
+        Identity::AzureArc(one) => format!(
+            "this machine's, by the Azure Arc agent at {}",
+            one.endpoint.as_str()
+        ),
+        Identity::Auto(one) => {
+            let mut kinds = vec!["a workload's if its token is there".to_owned()];
+            let certificate = one.certificate.as_ref().map(|_| "by certificate");
+            let secret = one.secret.as_ref().map(|_| "by secret");
+            let named = certificate
+                .or(secret)
+                .zip(config.sentinel.identity.application());
+            kinds.extend(named.map(|(how, one)| format!("{} {how}", application(one))));
+            kinds.push("Azure Arc's if its agent is there".to_owned());
+            kinds.push(managed(&one.managed));
+            format!("the first of: {}", kinds.join("; "))
+        }
+    }
+}
+
+fn application(application: &Application) -> String {
     format!(
-        "application {client_id} of tenant {tenant_id}, secret in {}, tokens from {}",
-        secret_file.display(),
-        authority.as_str()
+        "application {} of tenant {}, tokens from {}",
+        application.client_id,
+        application.tenant_id,
+        application.login.authority.as_str()
     )
+}
+
+fn managed(managed: &ManagedIdentity) -> String {
+    let which = match &managed.assigned {
+        Assigned::System => "of its own".to_owned(),
+        Assigned::ClientId(id) => format!("with client id {id}"),
+        Assigned::ObjectId(id) => format!("with object id {id}"),
+        Assigned::ResourceId(id) => format!("{id}"),
+    };
+    let endpoint = managed.endpoint.as_str();
+    format!("this machine's managed identity {which}, by {endpoint}")
 }
 
 fn cores(config: &Config, machine: &Machine) -> String {

@@ -79,6 +79,14 @@ pub struct EmulateArgs {
     /// File of the client secret: read if it is there, else written with a new secret
     #[arg(long, value_name = "FILE", default_value = "cefline-emulator-secret")]
     pub secret_file: PathBuf,
+    /// PEM file of certificates that are registered for the application, for rehearsals of
+    /// kind = "client_certificate"
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Write a token of an outside issuer to this file, good for a day, for rehearsals of
+    /// kind = "workload"
+    #[arg(long, value_name = "FILE")]
+    pub federated_token_file: Option<PathBuf>,
     /// Immutable id of a data collection rule that is there; may be given several times
     #[arg(
         long,
@@ -155,6 +163,13 @@ pub fn run(args: EmulateArgs) -> Result<ExitCode, Failure> {
     if !is_plain {
         write_ca(&args.ca_file, emulator.ca_pem())?;
     }
+    if let Some(file) = &args.federated_token_file {
+        let token = emulator.federated_token(Duration::from_secs(24 * 3600));
+        std::fs::write(file, token).map_err(|error| {
+            let file = file.display();
+            Failure::usage(format!("{file}: {error} (--federated-token-file)"))
+        })?;
+    }
     print(&introduction(&emulator, &args))?;
     wait_for_signal()?;
     let stats = emulator.stats();
@@ -192,6 +207,7 @@ fn options(args: &EmulateArgs) -> Result<Options, Failure> {
         tenant_id: args.tenant_id.clone(),
         client_id: args.client_id.clone(),
         client_secret: secret(&args.secret_file, usual.client_secret)?,
+        certificates_pem: args.certificate.as_deref().map(certificates).transpose()?,
         rules: args.rule.clone(),
         stream: args.stream.clone(),
         audience: args.audience.clone(),
@@ -207,6 +223,14 @@ fn options(args: &EmulateArgs) -> Result<Options, Failure> {
         token_life: Duration::from_secs(args.token_life),
         rows_count_max: args.keep_rows,
         faults,
+    })
+}
+
+/// The certificates in the file.
+fn certificates(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| {
+        let file = file.display();
+        Failure::usage(format!("{file}: {error} (--certificate)"))
     })
 }
 

@@ -62,10 +62,15 @@ impl StreamName {
     }
 }
 
+/// Where the instance metadata service of Azure's virtual machines is.
+const METADATA_HOST: &str = "169.254.169.254";
+
 /// One of Azure's clouds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cloud {
     pub(super) name: &'static str,
+    /// Its name in the configuration.
+    pub(super) word: &'static str,
     /// End of every ingestion host, of collection endpoints and of rules.
     endpoint_suffix: &'static str,
     /// Login hosts; the first is the default.
@@ -79,18 +84,21 @@ pub(super) struct Cloud {
 pub(super) const CLOUDS: &[Cloud] = &[
     Cloud {
         name: "public",
+        word: "public",
         endpoint_suffix: ".ingest.monitor.azure.com",
         logins: &["login.microsoftonline.com"],
         scope: "https://monitor.azure.com/.default",
     },
     Cloud {
         name: "US Government",
+        word: "us_government",
         endpoint_suffix: ".ingest.monitor.azure.us",
         logins: &["login.microsoftonline.us"],
         scope: "https://monitor.azure.us/.default",
     },
     Cloud {
         name: "China",
+        word: "china",
         endpoint_suffix: ".ingest.monitor.azure.cn",
         logins: &["login.chinacloudapi.cn", "login.partner.microsoftonline.cn"],
         scope: "https://monitor.azure.cn/.default",
@@ -150,8 +158,57 @@ pub(super) fn authority(value: &DeValue<'_>, checked: bool) -> Checked<EndpointU
     Ok(url)
 }
 
-/// `SCHEME://HOST` or `SCHEME://HOST:PORT`, a slash at the end forgiven.
+/// Where a machine asks who it is. Only this machine's own addresses and the link-local one that
+/// Azure uses, which no router forwards: in the clear, and what answers is believed.
+pub(super) fn metadata(value: &DeValue<'_>) -> Checked<EndpointUrl> {
+    const ALLOWED: &str = "\"http://169.254.169.254\" or a loopback address with its port";
+    let url = any_base_url(text(value, ALLOWED)?, ALLOWED)?;
+    if !url.is_loopback() && url.host() != METADATA_HOST {
+        return Err(Wrong::new(
+            "neither Azure's metadata service nor this machine",
+            ALLOWED,
+        ));
+    }
+    Ok(url)
+}
+
+/// A proxy's URL.
+pub(super) fn proxy(value: &DeValue<'_>) -> Checked<EndpointUrl> {
+    const ALLOWED: &str = "\"http://HOST:PORT\"; name and password in proxy_user and \
+                           proxy_password_file";
+    let url = any_base_url(text(value, ALLOWED)?, ALLOWED)?;
+    if !url.as_str().starts_with("http://") {
+        return Err(Wrong::new(
+            "not http: what goes through it has TLS of its own",
+            ALLOWED,
+        ));
+    }
+    Ok(url)
+}
+
+/// The Azure resource id of an identity.
+pub(super) fn resource_id(value: &DeValue<'_>) -> Checked<String> {
+    const ALLOWED: &str = "the identity's resource id, like \"/subscriptions/…/resourceGroups/…/\
+                           providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME\"";
+    let text = text(value, ALLOWED)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.()".contains(&b);
+    if !text.starts_with("/subscriptions/") || text.len() > 1024 || !text.bytes().all(plain) {
+        return Err(Wrong::new("not a resource id", ALLOWED).hidden_if_secret(text));
+    }
+    Ok(text.to_owned())
+}
+
+/// `SCHEME://HOST` or `SCHEME://HOST:PORT`, a slash at the end forgiven; `http` for loopback only.
 fn base_url(text: &str, allowed: &str) -> Checked<EndpointUrl> {
+    let url = any_base_url(text, allowed)?;
+    if url.as_str().starts_with("http:") && !url.is_loopback() {
+        let what = "http would send tokens in the clear: only loopback addresses may have it";
+        return Err(Wrong::new(what, allowed));
+    }
+    Ok(url)
+}
+
+fn any_base_url(text: &str, allowed: &str) -> Checked<EndpointUrl> {
     let wrong = |what: &str| Err(Wrong::new(what, allowed));
     let Some((scheme, rest)) = text.split_once("://") else {
         let wrong = Wrong::new("not a URL: no https:// in front", allowed);
@@ -174,11 +231,7 @@ fn base_url(text: &str, allowed: &str) -> Checked<EndpointUrl> {
     let Some(host_and_port) = host_and_port(rest) else {
         return wrong("not a URL: the host or the port is malformed");
     };
-    let url = EndpointUrl(format!("{scheme}://{host_and_port}"));
-    if scheme == "http" && !url.is_loopback() {
-        return wrong("http would send tokens in the clear: only loopback addresses may have it");
-    }
-    Ok(url)
+    Ok(EndpointUrl(format!("{scheme}://{host_and_port}")))
 }
 
 /// `rest` in lower case, if it is a host with or without a port.

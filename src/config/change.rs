@@ -102,6 +102,7 @@ fn of_sentinel(old: &Sentinel) {
         stream: _,
         identity: _,
         ca_file: _,
+        proxy: _,
         requests_in_flight: _,
         request_time_max: _,
         heartbeat: _,

@@ -380,7 +380,19 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
         Some((value.span(), value))
     }
 
-    fn report_missing(&mut self, key: &str, example: &str) {
+    /// True if the file sets `key` of this section.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.reader.is_written(&full_name(self.name, key))
+    }
+
+    /// Notes what is wrong with `key` of this section.
+    pub(super) fn wrong(&mut self, key: &str, wrong: Wrong) {
+        let name = full_name(self.name, key);
+        self.reader.wrong(&name, wrong);
+    }
+
+    /// Reports that `key` is missing, if it is.
+    pub(super) fn report_missing(&mut self, key: &str, example: &str) {
         let name = full_name(self.name, key);
         if self.reports_missing && !self.reader.is_written(&name) {
             let wrong = Wrong::new(KEY_MISSING, format!("write {key} = {example}"));

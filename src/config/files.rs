@@ -9,30 +9,47 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
+use super::SecretFrom;
 use super::finding::Finding;
+use super::signing::{SigningKey, certificate_in, key_in};
 use super::value::bytes_text;
-use crate::limits::{CA_BYTES_MAX, CONFIG_BYTES_MAX, SECRET_BYTES_MAX};
+use crate::limits::{CA_BYTES_MAX, CERTIFICATE_BYTES_MAX, CONFIG_BYTES_MAX, SECRET_BYTES_MAX};
 
 /// What a file that the configuration names must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// A client secret.
+    /// A secret of one line.
     Secret,
     /// Certificates in PEM form.
     Certificates,
+    /// A certificate and its private key.
+    CertificateAndKey,
+    /// A certificate; its private key is in that file.
+    CertificateFor(PathBuf),
+    /// A private key.
+    Key,
 }
 
-/// A file that the configuration names.
+/// A file that the configuration names, or what it names in place of one.
 #[derive(Debug)]
 pub(super) struct NamedFile {
     pub(super) key: &'static str,
-    pub(super) path: PathBuf,
-    pub(super) holds: Holds,
+    source: SecretFrom,
+    holds: Holds,
     /// The key's place, to be completed with what is wrong.
     pub(super) finding: Finding,
 }
 
 impl NamedFile {
+    pub(super) fn new(key: &'static str, source: SecretFrom, holds: Holds) -> Self {
+        NamedFile {
+            key,
+            source,
+            holds,
+            finding: Finding::of_file("", ""),
+        }
+    }
+
     /// Looks at the file; adds what is wrong to `findings` and what is odd to `warnings`.
     pub(super) fn check(&self, findings: &mut Vec<Finding>, warnings: &mut Vec<Finding>) {
         let with = |what: String, advice: &str| Finding {
@@ -40,26 +57,56 @@ impl NamedFile {
             advice: advice.to_owned(),
             ..self.finding.clone()
         };
-        let (bytes_max, advice) = match self.holds {
-            Holds::Secret => (
+        let (bytes_max, advice) = match (&self.holds, &self.source) {
+            (Holds::Secret, SecretFrom::File(_)) => (
                 SECRET_BYTES_MAX,
                 "a file that holds only the secret's value, readable for the user that runs cefline",
             ),
-            Holds::Certificates => (
+            (Holds::Secret, SecretFrom::Env(_)) => (
+                SECRET_BYTES_MAX,
+                "a variable that holds only the secret's value, set for the process that runs cefline",
+            ),
+            (Holds::Secret, SecretFrom::Credential(_)) => (
+                SECRET_BYTES_MAX,
+                "a credential that systemd loads for the unit (LoadCredential=); for `cefline \
+                 check` set CREDENTIALS_DIRECTORY",
+            ),
+            (Holds::Certificates, _) => (
                 CA_BYTES_MAX,
                 "a file of certificates in PEM form, as in /etc/ssl/certs",
             ),
+            (Holds::CertificateAndKey, _) => (
+                CERTIFICATE_BYTES_MAX,
+                "a PEM file with the certificate and its private key (RSA, PKCS#8 or PKCS#1, not \
+                 encrypted)",
+            ),
+            (Holds::CertificateFor(_), _) => (
+                CERTIFICATE_BYTES_MAX,
+                "a PEM file with the certificate that belongs to the key in key_file",
+            ),
+            (Holds::Key, _) => (
+                CERTIFICATE_BYTES_MAX,
+                "a PEM file with the private key (RSA, PKCS#8 or PKCS#1, not encrypted)",
+            ),
         };
-        let checked = contents(&self.path, bytes_max).and_then(|(bytes, mode)| {
-            match self.holds {
+        let checked = source_contents(&self.source, bytes_max).and_then(|(bytes, mode)| {
+            match &self.holds {
                 Holds::Secret => secret_good(&bytes),
                 Holds::Certificates => certificates_in(&bytes).map(drop),
+                Holds::CertificateAndKey => SigningKey::of(&bytes, &bytes).map(drop),
+                Holds::Key => key_in(&bytes).map(drop),
+                // a key that is bad by itself is reported as such
+                Holds::CertificateFor(key) => match contents(key, CERTIFICATE_BYTES_MAX) {
+                    Ok((key, _)) if key_in(&key).is_ok() => SigningKey::of(&bytes, &key).map(drop),
+                    _ => certificate_in(&bytes).map(drop),
+                },
             }?;
             Ok(mode)
         });
+        let is_secret = !matches!(self.holds, Holds::Certificates | Holds::CertificateFor(_));
         match checked {
             Err(what) => findings.push(with(what, advice)),
-            Ok(mode) if self.holds == Holds::Secret && mode & 0o007 != 0 => {
+            Ok(mode) if is_secret && mode & 0o007 != 0 => {
                 let what =
                     format!("any user of this machine may read or change it (mode {mode:o})");
                 warnings.push(with(what, "chmod 600 it"));
@@ -67,6 +114,58 @@ impl NamedFile {
             Ok(_) => {}
         }
     }
+}
+
+/// Bytes and mode of what is in such a place; a variable has no mode that could be wrong.
+fn source_contents(
+    source: &SecretFrom,
+    bytes_max: usize,
+) -> Result<(Zeroizing<Vec<u8>>, u32), String> {
+    match source {
+        SecretFrom::File(path) => contents(path, bytes_max),
+        SecretFrom::Credential(name) => {
+            let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
+                .ok_or("CREDENTIALS_DIRECTORY is not set: not started by systemd")?;
+            contents(&Path::new(&folder).join(name), bytes_max)
+        }
+        SecretFrom::Env(name) => {
+            let value = std::env::var_os(name).ok_or("there is no such variable")?;
+            let bytes = Zeroizing::new(value.into_encoded_bytes());
+            if bytes.len() > bytes_max {
+                return Err(format!("larger than {}", bytes_text(bytes_max)));
+            }
+            Ok((bytes, 0))
+        }
+    }
+}
+
+/// The value of a secret, without the space around it.
+///
+/// # Errors
+/// Why it cannot be had, naming the place and never the value; trying again helps once that is
+/// mended.
+pub fn read_secret(source: &SecretFrom) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (bytes, _) = source_contents(source, SECRET_BYTES_MAX)
+        .and_then(|found| secret_good(&found.0).map(|()| found))
+        .map_err(|what| format!("{source}: {what}"))?;
+    Ok(Zeroizing::new(bytes.trim_ascii().to_vec()))
+}
+
+/// The key and the certificate in these files, the same one if there is no second.
+///
+/// # Errors
+/// Why they cannot be used; trying again helps once that is mended.
+pub fn read_signing_key(certificate: &Path, key: Option<&Path>) -> Result<SigningKey, String> {
+    let read = |path: &Path| {
+        let read = contents(path, CERTIFICATE_BYTES_MAX).map(|(bytes, _)| bytes);
+        read.map_err(|what| format!("{}: {what}", path.display()))
+    };
+    let certificates = read(certificate)?;
+    let made = match key {
+        Some(key) => SigningKey::of(&certificates, &*read(key)?),
+        None => SigningKey::of(&certificates, &certificates),
+    };
+    made.map_err(|what| format!("{}: {what}", certificate.display()))
 }
 
 /// The text of the configuration file.

@@ -6,7 +6,7 @@ use super::azure::Cloud;
 use super::document::Reader;
 use super::finding::Finding;
 use super::value::{Wrong, bytes_text};
-use super::{Config, Identity, Machine};
+use super::{Config, EndpointUrl, Identity, Machine};
 use crate::limits::{
     COLUMN_BYTES_MAX, LANES, PAGE_BYTES, PAGE_BYTES_SLACK, PAGES_PER_CORE_LEAST, ROW_GROWTH,
     SERVICE_BODY_BYTES_MAX,
@@ -181,16 +181,49 @@ fn warn_of_destination(config: &Config, warn: &mut impl FnMut(&str, String, &str
             "the rule's properties show its immutableId",
         );
     }
-    let Identity::ClientSecret(identity) = &sentinel.identity;
+    warn_of_identity(&sentinel.identity, endpoint, warn);
+}
+
+/// Reports identities that do not fit the endpoint.
+fn warn_of_identity(
+    identity: &Identity,
+    endpoint: &EndpointUrl,
+    warn: &mut impl FnMut(&str, String, &str),
+) {
+    let cloud = Cloud::of_endpoint(endpoint.host());
+    let application = identity.application();
     for (key, id) in [
-        ("sentinel.identity.tenant_id", &identity.tenant_id),
-        ("sentinel.identity.client_id", &identity.client_id),
+        (
+            "sentinel.identity.tenant_id",
+            application.map(|one| &one.tenant_id),
+        ),
+        (
+            "sentinel.identity.client_id",
+            application.map(|one| &one.client_id),
+        ),
     ] {
-        if is_real && is_placeholder(id) {
+        if !endpoint.is_loopback() && id.is_some_and(|id| is_placeholder(id)) {
             warn(key, "a placeholder, not an id".into(), "");
         }
     }
-    let authority = &identity.authority;
+    if let Some(authority) = identity.authority() {
+        warn_of_authority(authority, endpoint, warn);
+    }
+    if let Some(cloud) = cloud
+        && identity.scope().replace("//.default", "/.default") != cloud.scope
+    {
+        let what = format!("not the scope of the {} cloud", cloud.name);
+        let advice = format!("the default would be {}", cloud.scope);
+        warn("sentinel.identity.scope", what, &advice);
+    }
+}
+
+fn warn_of_authority(
+    authority: &EndpointUrl,
+    endpoint: &EndpointUrl,
+    warn: &mut impl FnMut(&str, String, &str),
+) {
+    let cloud = Cloud::of_endpoint(endpoint.host());
     if endpoint.is_loopback() != authority.is_loopback() {
         let what = format!(
             "rows go to {}, but tokens are asked of {}: the one is this machine, the other is not",
@@ -212,13 +245,6 @@ fn warn_of_destination(config: &Config, warn: &mut impl FnMut(&str, String, &str
         let default = cloud.authority();
         let advice = format!("the default would be {}", default.as_str());
         warn("sentinel.identity.authority", what, &advice);
-    }
-    if let Some(cloud) = cloud
-        && identity.scope.replace("//.default", "/.default") != cloud.scope
-    {
-        let what = format!("not the scope of the {} cloud", cloud.name);
-        let advice = format!("the default would be {}", cloud.scope);
-        warn("sentinel.identity.scope", what, &advice);
     }
 }
 

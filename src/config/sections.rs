@@ -1,9 +1,7 @@
 //! One function for each section: its keys, their defaults, their checks.
 //!
 //! To add a key: ask for it here, explain it in `reference.toml` (a test will miss it there).
-//! To add a kind of identity: see [`IDENTITIES`].
-
-use std::path::PathBuf;
+//! Kinds of identity are in `identity`.
 
 use jiff::tz::TimeZone;
 use toml::de::{DeTable, DeValue};
@@ -14,9 +12,9 @@ use super::files::{Holds, NamedFile};
 use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
-    Batch, BodyReading, ClientSecret, Config, Durability, FramingChoice, Identity, Listen, Loaded,
-    Log, LogFormat, Machine, Map, Metrics, Rule, Runtime, Semicolon, Sentinel, Spool,
-    TimeGenerated, Unparsed, WhenFull, relations,
+    Batch, BodyReading, Config, Durability, FramingChoice, Listen, Loaded, Log, LogFormat, Machine,
+    Map, Metrics, Rule, Runtime, SecretFrom, Semicolon, Sentinel, Spool, TimeGenerated, Unparsed,
+    WhenFull, identity, relations,
 };
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
@@ -267,12 +265,11 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
     );
     let stream = section.or("stream", stream_default(), azure::stream);
     let ca_file = section.optional("ca_file", value::path);
-    note_file(
-        files,
-        "sentinel.ca_file",
-        ca_file.as_ref(),
-        Holds::Certificates,
-    );
+    if let Some(file) = &ca_file {
+        let source = SecretFrom::File(file.clone());
+        let named = NamedFile::new("sentinel.ca_file", source, Holds::Certificates);
+        files.push(named);
+    }
     let requests_in_flight = section.or(
         "requests_in_flight",
         REQUESTS_IN_FLIGHT_DEFAULT,
@@ -294,12 +291,15 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
                 }),
         },
     );
-    let cloud = endpoint
-        .as_ref()
-        .and_then(|endpoint| Cloud::of_endpoint(endpoint.host()))
+    let proxy = identity::proxy(&mut section, files);
+    let own = rules.iter().filter_map(|rule| rule.endpoint.as_ref());
+    let hosts: Vec<&str> = endpoint.iter().chain(own).map(EndpointUrl::host).collect();
+    let cloud = section.optional("cloud", |written| cloud(written, &hosts, checked));
+    let cloud = cloud
+        .or_else(|| Cloud::of_endpoint(hosts.first()?))
         .unwrap_or(&CLOUDS[0]);
     let inner = section.section("identity", "sentinel.identity", true);
-    let identity = identity(inner, cloud, checked, files);
+    let identity = identity::identity(inner, cloud, checked, files);
     section.close();
     Some(Sentinel {
         endpoint: endpoint?,
@@ -309,63 +309,28 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
         stream,
         identity: identity?,
         ca_file,
+        proxy,
         requests_in_flight,
         request_time_max,
         heartbeat,
     })
 }
 
-/// The kinds of identity. To add one: a variant of [`Identity`], a name here, a function that
-/// reads its keys, and its keys in `reference.toml`.
-const IDENTITIES: &[(&str, IdentityKind)] = &[("client_secret", IdentityKind::ClientSecret)];
-
-#[derive(Clone, Copy)]
-enum IdentityKind {
-    ClientSecret,
-}
-
-fn identity(
-    mut section: Section<'_, '_, '_>,
-    cloud: &Cloud,
-    checked: bool,
-    files: &mut Vec<NamedFile>,
-) -> Option<Identity> {
-    let kind = section.required("kind", "\"client_secret\"", |written| {
-        value::choice(written, IDENTITIES)
-    });
-    // which keys there are depends on the kind: without it none can be called missing or unknown
-    match kind? {
-        IdentityKind::ClientSecret => client_secret(section, cloud, checked, files),
+/// The cloud by its name. With `checked` all hosts must be in it, but for this machine's.
+fn cloud(written: &DeValue<'_>, hosts: &[&str], checked: bool) -> Result<&'static Cloud, Wrong> {
+    let words: Vec<(&str, &Cloud)> = CLOUDS.iter().map(|cloud| (cloud.word, cloud)).collect();
+    let cloud = value::choice(written, &words)?;
+    let other = |host: &&&str| Cloud::of_endpoint(host).is_some_and(|of| of != cloud);
+    match hosts.iter().find(other) {
+        Some(host) if checked => {
+            let what = format!("not the cloud of {host}");
+            Err(Wrong::new(
+                what,
+                "the endpoint's cloud, or endpoint_check = false",
+            ))
+        }
+        _ => Ok(cloud),
     }
-}
-
-fn client_secret(
-    mut section: Section<'_, '_, '_>,
-    cloud: &Cloud,
-    checked: bool,
-    files: &mut Vec<NamedFile>,
-) -> Option<Identity> {
-    let guid = "\"01234567-89ab-cdef-0123-456789abcdef\"";
-    let tenant_id = section.required("tenant_id", guid, azure::tenant);
-    let client_id = section.required("client_id", guid, |written| {
-        azure::guid(written, "the application (client) id")
-    });
-    let path = "\"/etc/cefline/client-secret\"";
-    let secret_file = section.required("secret_file", path, value::path);
-    let key = "sentinel.identity.secret_file";
-    note_file(files, key, secret_file.as_ref(), Holds::Secret);
-    let authority: EndpointUrl = section.or("authority", cloud.authority(), |written| {
-        azure::authority(written, checked)
-    });
-    let scope = section.or("scope", cloud.scope.to_owned(), azure::scope);
-    section.close();
-    Some(Identity::ClientSecret(ClientSecret {
-        tenant_id: tenant_id?,
-        client_id: client_id?,
-        secret_file: secret_file?,
-        authority,
-        scope,
-    }))
 }
 
 fn spool(mut section: Section<'_, '_, '_>) -> Spool {
@@ -480,17 +445,6 @@ fn log(mut section: Section<'_, '_, '_>) -> Log {
 
 fn stream_default() -> StreamName {
     StreamName("Custom-CommonSecurityLog".to_owned())
-}
-
-fn note_file(files: &mut Vec<NamedFile>, key: &'static str, path: Option<&PathBuf>, holds: Holds) {
-    if let Some(path) = path {
-        files.push(NamedFile {
-            key,
-            path: path.clone(),
-            holds,
-            finding: Finding::of_file("", ""),
-        });
-    }
 }
 
 #[cfg(test)]

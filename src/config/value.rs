@@ -257,6 +257,40 @@ pub(super) fn path(value: &DeValue<'_>) -> Checked<PathBuf> {
     Ok(PathBuf::from(text))
 }
 
+/// The name of a variable of the environment. A secret that someone wrote in its place is refused
+/// and not repeated.
+pub(super) fn variable(value: &DeValue<'_>) -> Checked<String> {
+    const ALLOWED: &str =
+        "the name of an environment variable, like \"CEFLINE_SECRET\", not its value";
+    let text = text(value, ALLOWED)?;
+    let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    if !text.bytes().all(plain) || text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(Wrong::new("not such a name in capitals", ALLOWED).hidden());
+    }
+    Ok(text.to_owned())
+}
+
+/// Who a proxy thinks we are.
+pub(super) fn proxy_user(value: &DeValue<'_>) -> Checked<String> {
+    const ALLOWED: &str = "a name without colon and control characters, up to 255 bytes";
+    let text = text(value, ALLOWED)?;
+    if text.len() > 255 || text.contains(|c: char| c == ':' || c.is_control()) {
+        return Err(Wrong::new("not a proxy user's name", ALLOWED).hidden());
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a credential of systemd's: a file name.
+pub(super) fn credential(value: &DeValue<'_>) -> Checked<String> {
+    const ALLOWED: &str = "the name that LoadCredential gives it, like \"client-secret\"";
+    let text = text(value, ALLOWED)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if !text.bytes().all(plain) || text.starts_with('.') {
+        return Err(Wrong::new("not a credential's name", ALLOWED).hidden());
+    }
+    Ok(text.to_owned())
+}
+
 /// A name for `CollectorHostName`.
 pub(super) fn host_name(value: &DeValue<'_>) -> Checked<String> {
     let allowed = format!("1 to {HOST_NAME_BYTES_MOST} bytes without control characters");

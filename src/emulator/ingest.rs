@@ -285,6 +285,7 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
+    use super::super::assertion::Registered;
     use super::super::token::{Application, TokenRequest, answer};
     use super::*;
     use crate::clock::Wall;
@@ -310,11 +311,13 @@ mod tests {
             tenant_id: "t",
             content_type: Some("application/x-www-form-urlencoded"),
             body: b"grant_type=client_credentials&client_id=c&client_secret=s&scope=https://monitor.azure.com/.default",
+            url: "https://login/t/oauth2/v2.0/token",
         };
         let application = Application {
             tenant_id: "t",
             client_id: "c",
             client_secret: "s",
+            registered: &Registered::new(None).unwrap(),
         };
         let reply = answer(
             &request,

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use tokio::sync::{Semaphore, watch};
 
 use super::ask;
+use super::assertion::Registered;
 use super::control;
 use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error};
 use super::ingest::{self, Head, Rule, Setup};
@@ -21,7 +24,7 @@ use super::rows::{Notes, read_rows};
 use super::table::{Rows, Schema, Table};
 use super::token::{self, Application, Refused, TokenRequest, Tokens, guid};
 use super::window::Window;
-use super::{Options, SizeReading, Stats};
+use super::{Options, SizeReading, Stats, Tls};
 use crate::clock::{Clock, Moment, Mono};
 use crate::limits::{
     EMULATOR_BODY_BYTES_MAX, EMULATOR_DISCARD_BYTES_MAX, EMULATOR_LATE_BODIES_MAX,
@@ -59,6 +62,7 @@ pub(super) struct Shared {
     clock: Clock,
     ca_pem: String,
     schema: Schema,
+    registered: Registered,
     state: Mutex<State>,
     orders: watch::Sender<OutageOrder>,
     /// Bounds the queries that run at once.
@@ -113,7 +117,12 @@ fn order(faults: &Faults) -> OutageOrder {
 }
 
 impl Shared {
-    pub(super) fn new(options: Options, clock: Clock, ca_pem: String) -> Self {
+    pub(super) fn new(
+        options: Options,
+        registered: Registered,
+        clock: Clock,
+        ca_pem: String,
+    ) -> Self {
         let rule = |id: &String| Rule {
             id: id.clone(),
             window: Window::default(),
@@ -134,6 +143,7 @@ impl Shared {
             clock,
             ca_pem,
             schema: Schema::default(),
+            registered,
             state: Mutex::new(state),
             queries: Semaphore::new(EMULATOR_QUERIES_MAX),
         }
@@ -219,6 +229,11 @@ impl Shared {
 
     pub(super) fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    pub(super) fn federated_token(&self, life: Duration) -> String {
+        let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
+        self.registered.federated_token(self.clock.wall(), seconds)
     }
 
     pub(super) fn ca_pem(&self) -> &str {
@@ -309,6 +324,15 @@ async fn give_token(shared: &Shared, request: Request<Incoming>) -> Reply {
         Ok(body) => body,
         Err(reply) => return reply,
     };
+    let scheme = match shared.options.tls {
+        Tls::Generated { .. } => "https",
+        Tls::Plain => "http",
+    };
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let host = authority
+        .or_else(|| header(&parts, HOST))
+        .unwrap_or_default();
+    let url = format!("{scheme}://{host}{path}");
     let now = shared.clock.now();
     let mut state = shared.lock();
     let State {
@@ -329,11 +353,13 @@ async fn give_token(shared: &Shared, request: Request<Incoming>) -> Reply {
             tenant_id,
             content_type: header(&parts, CONTENT_TYPE),
             body: &body,
+            url: &url,
         };
         let application = Application {
             tenant_id: &shared.options.tenant_id,
             client_id: &shared.options.client_id,
             client_secret: &shared.options.client_secret,
+            registered: &shared.registered,
         };
         let life = faults.token_life(shared.options.token_life);
         token::answer(

@@ -1,5 +1,5 @@
-//! The token endpoint: the client credentials grant with a secret, as strict as Microsoft Entra,
-//! and the tokens that it gave out.
+//! The token endpoint: the client credentials grant with a secret or an assertion, as strict as
+//! Microsoft Entra, and the tokens that it gave out.
 //!
 //! A token has the form of a real one, but what it is good for is kept here and not read from it.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::assertion::{Expected, Registered, Taken};
 use super::jwt::{self, Claims};
 use super::reply::Reply;
 use crate::clock::{Mono, Wall};
@@ -16,6 +17,8 @@ use crate::limits::EMULATOR_TOKENS_MAX;
 /// What `expires_in` falls short of the life of a token: the endpoint counts from before the
 /// answer is sent.
 const EXPIRES_IN_LESS: u64 = 1;
+/// How an assertion is called (RFC 7523 section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The audience of the query API, in its two spellings.
 const QUERY_AUDIENCES: [&str; 2] = [
     "https://api.loganalytics.azure.com",
@@ -29,7 +32,6 @@ const INGESTION_AUDIENCES: [&str; 3] = [
 ];
 
 /// Who may have a token.
-#[derive(Debug)]
 pub struct Application<'a> {
     /// The directory.
     pub tenant_id: &'a str,
@@ -37,6 +39,8 @@ pub struct Application<'a> {
     pub client_id: &'a str,
     /// Its secret.
     pub client_secret: &'a str,
+    /// What else it may prove itself by.
+    pub registered: &'a Registered,
 }
 
 /// A request to the token endpoint.
@@ -48,6 +52,8 @@ pub struct TokenRequest<'a> {
     pub content_type: Option<&'a str>,
     /// The form.
     pub body: &'a [u8],
+    /// URL that was asked, which an assertion must be for.
+    pub url: &'a str,
 }
 
 /// The tokens that were given out and have not expired.
@@ -56,6 +62,7 @@ pub struct Tokens {
     issued: HashMap<String, Issued>,
     order: VecDeque<String>,
     count: u64,
+    taken: Taken,
 }
 
 #[derive(Debug)]
@@ -176,7 +183,7 @@ pub fn answer(
     now: (Mono, Wall),
     random: &mut fastrand::Rng,
 ) -> Reply {
-    match check(request, application) {
+    match check(request, application, &mut tokens.taken, now.1) {
         Ok(audience) => {
             let life_ns = i64::try_from(life.as_nanos()).unwrap_or(i64::MAX);
             let claims = Claims {
@@ -202,7 +209,7 @@ pub fn answer(
 
 /// What Entra would say: branch on `error` and the number, not on the prose.
 #[derive(Debug, PartialEq, Eq)]
-struct Fault {
+pub(super) struct Fault {
     status: u16,
     error: &'static str,
     number: u32,
@@ -210,7 +217,12 @@ struct Fault {
 }
 
 impl Fault {
-    fn new(status: u16, error: &'static str, number: u32, message: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: u16,
+        error: &'static str,
+        number: u32,
+        message: impl Into<String>,
+    ) -> Self {
         Fault {
             status,
             error,
@@ -261,7 +273,12 @@ fn bad_secret() -> Fault {
     )
 }
 
-fn check(request: &TokenRequest<'_>, application: &Application<'_>) -> Result<&'static str, Fault> {
+fn check(
+    request: &TokenRequest<'_>,
+    application: &Application<'_>,
+    taken: &mut Taken,
+    now: Wall,
+) -> Result<&'static str, Fault> {
     let invalid = |number, message: &str| Fault::new(400, "invalid_request", number, message);
     let media_type = request.content_type.and_then(|text| text.split(';').next());
     if media_type.map(str::trim) != Some("application/x-www-form-urlencoded") {
@@ -309,9 +326,26 @@ fn check(request: &TokenRequest<'_>, application: &Application<'_>) -> Result<&'
         ));
     }
     let audience = audience_of(field("scope")?)?;
-    if field("client_secret")? != application.client_secret {
-        return Err(bad_secret());
+    let is_given = |name: &str| fields.iter().any(|(key, _)| key == name);
+    if !is_given("client_assertion") {
+        return match field("client_secret")? == application.client_secret {
+            true => Ok(audience),
+            false => Err(bad_secret()),
+        };
     }
+    if is_given("client_secret") || field("client_assertion_type")? != ASSERTION_TYPE {
+        return Err(invalid(
+            50_027,
+            "An assertion is given with its type 'jwt-bearer', and not besides a secret.",
+        ));
+    }
+    let expected = Expected {
+        audience: request.url,
+        client_id: application.client_id,
+        now,
+    };
+    let assertion = field("client_assertion")?;
+    application.registered.check(assertion, &expected, taken)?;
     Ok(audience)
 }
 
@@ -383,11 +417,6 @@ pub fn guid(random: &mut fastrand::Rng) -> String {
 mod tests {
     use super::*;
 
-    const APPLICATION: Application<'static> = Application {
-        tenant_id: "t",
-        client_id: "c",
-        client_secret: "a~b+c/d= &",
-    };
     const FORM: &str = "grant_type=client_credentials&client_id=c&client_secret=a~b%2Bc%2Fd%3D+%26&scope=https%3A%2F%2Fmonitor.azure.com%2F.default";
 
     fn ask(
@@ -400,11 +429,18 @@ mod tests {
             tenant_id,
             content_type,
             body: form.as_bytes(),
+            url: "https://login/t/oauth2/v2.0/token",
+        };
+        let application = Application {
+            tenant_id: "t",
+            client_id: "c",
+            client_secret: "a~b+c/d= &",
+            registered: &Registered::new(None).unwrap(),
         };
         let mut random = fastrand::Rng::with_seed(1);
         let reply = answer(
             &request,
-            &APPLICATION,
+            &application,
             tokens,
             Duration::from_secs(60),
             (Mono(0), Wall(0)),

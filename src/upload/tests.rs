@@ -69,13 +69,18 @@ fn config_for(
             rule_requests_a_minute: 12_000,
             stream: StreamName("Custom-CommonSecurityLog".into()),
             identity: Identity::ClientSecret(ClientSecret {
-                tenant_id: "t".into(),
-                client_id: "c".into(),
-                secret_file,
-                authority: url,
-                scope: "s".into(),
+                application: config::Application {
+                    tenant_id: "t".into(),
+                    client_id: "c".into(),
+                    login: config::Login {
+                        authority: url,
+                        scope: "s".into(),
+                    },
+                },
+                secret: config::SecretFrom::File(secret_file),
             }),
             ca_file: None,
+            proxy: None,
             heartbeat: None,
             requests_in_flight: 4,
             request_time_max: Duration::from_secs(20),
@@ -347,8 +352,9 @@ async fn tls_trusts_the_configured_authority_and_no_other() {
     let to_https = |config: &mut Config| {
         let https = |url: &mut EndpointUrl| url.0 = url.0.replace("http:", "https:");
         https(&mut config.sentinel.endpoint);
-        let Identity::ClientSecret(identity) = &mut config.sentinel.identity;
-        https(&mut identity.authority);
+        if let Identity::ClientSecret(identity) = &mut config.sentinel.identity {
+            https(&mut identity.application.login.authority);
+        }
     };
     let mut bench = Bench::start(&service, 1, |config| {
         to_https(config);

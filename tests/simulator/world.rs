@@ -623,7 +623,10 @@ impl World {
                 self.troubled_at = self.now;
                 let pause = std::time::Duration::from_millis(self.random.u64(200..3000));
                 Err(Denied {
-                    refusal: Arc::new(Refusal::Unreachable("no login".into())),
+                    refusal: Arc::new(Refusal::Unreachable(
+                        cefline::auth::Party::Login,
+                        "no login".into(),
+                    )),
                     retry_at: now.mono.plus(pause),
                 })
             }
