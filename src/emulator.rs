@@ -9,6 +9,7 @@
 //! GET PUT PATCH /emulator/faults .............. faults       what goes wrong, while it runs
 //! GET /emulator/stats                                        what it has seen
 //! POST /v1/workspaces/{id}/query                             the same queries
+//! GET /metadata/identity/oauth2/token ......... metadata     tokens for a machine's identity
 //! ```
 //!
 //! It is as strict as the real service is known to be, and stricter where that is not known: each
@@ -28,6 +29,8 @@ pub mod faults;
 pub mod ingest;
 pub mod jwt;
 pub mod kql;
+mod machine;
+pub mod metadata;
 pub mod reply;
 pub mod rows;
 mod server;
@@ -43,6 +46,7 @@ pub mod window;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -75,6 +79,10 @@ pub struct Options {
     pub client_secret: String,
     /// PEM of the certificates that are registered for it; nothing for none.
     pub certificates_pem: Option<String>,
+    /// The identity that the metadata service knows besides the machine's own.
+    pub user_assigned: metadata::UserAssigned,
+    /// Where the Azure Arc agent leaves its challenges; nothing for no agent.
+    pub arc_tokens_directory: Option<PathBuf>,
     /// Immutable ids of the data collection rules that are there; at least one.
     pub rules: Vec<String>,
     /// The stream that they declare.
@@ -122,6 +130,8 @@ impl Default for Options {
             client_id: "22222222-2222-2222-2222-222222222222".to_owned(),
             client_secret: made_up_secret(),
             certificates_pem: None,
+            user_assigned: metadata::UserAssigned::default(),
+            arc_tokens_directory: None,
             rules: vec!["dcr-00000000000000000000000000000000".to_owned()],
             stream: "Custom-CommonSecurityLog".to_owned(),
             audience: "https://monitor.azure.com".to_owned(),

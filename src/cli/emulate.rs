@@ -58,6 +58,11 @@ Faults (rates are the share of calls, 0 to 1; the same names work as JSON keys):
   rows_late_seconds=S       rows show up in the table only after that time
   query_forbidden=true      403 for queries that come with a token
   clock_skew_seconds=S      the Date of every answer is so far ahead (negative: behind)
+  imds_gone_seconds=S       the metadata service answers 410 until then
+  imds_status=N             it answers 404, 429, 503 and the like
+  imds_no_identity=true     it answers 400
+  arc=NAME                  the Azure Arc agent's place: hostile_path, other_folder, no_file,
+                            oversize, bad_header, no_challenge, forbidden, no_proof
   outage=refuse|blackhole|reset   nobody there, the table is kept; outage_seconds=S, else until
                             it is switched off (the control port always answers)")]
 pub struct EmulateArgs {
@@ -87,6 +92,9 @@ pub struct EmulateArgs {
     /// kind = "workload"
     #[arg(long, value_name = "FILE")]
     pub federated_token_file: Option<PathBuf>,
+    /// Play the Azure Arc agent too, with its challenges in this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub arc_tokens_directory: Option<PathBuf>,
     /// Immutable id of a data collection rule that is there; may be given several times
     #[arg(
         long,
@@ -208,6 +216,8 @@ fn options(args: &EmulateArgs) -> Result<Options, Failure> {
         client_id: args.client_id.clone(),
         client_secret: secret(&args.secret_file, usual.client_secret)?,
         certificates_pem: args.certificate.as_deref().map(certificates).transpose()?,
+        user_assigned: usual.user_assigned,
+        arc_tokens_directory: args.arc_tokens_directory.clone(),
         rules: args.rule.clone(),
         stream: args.stream.clone(),
         audience: args.audience.clone(),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::reply::Reply;
 use super::stamp;
-use crate::clock::{Moment, Mono};
+use crate::clock::{Moment, Mono, Wall};
 
 /// Longest time that may be set, in seconds: a day.
 const SECONDS_MOST: f64 = 86_400.0;
@@ -80,8 +80,18 @@ pub struct Faults {
     pub rows_late_seconds: f64,
     /// Queries with a token are answered 403: the identity may write and not read.
     pub query_forbidden: bool,
-    /// What the `Date` of every answer is ahead of the time, in seconds; negative for behind.
+    /// What the clock of the service is ahead of the time, in seconds; negative for behind. It shows
+    /// in the `Date` of every answer, and by it assertions are judged.
     pub clock_skew_seconds: f64,
+
+    /// 410 of the metadata service until so many seconds after this was set, as while it is updated.
+    pub imds_gone_seconds: f64,
+    /// What the metadata service answers instead of a token: 404, 429, 503 and the like.
+    pub imds_status: Option<u16>,
+    /// 400 of the metadata service: the machine has no identity.
+    pub imds_no_identity: bool,
+    /// What the Azure Arc agent does, or whoever is in its place.
+    pub arc: ArcFault,
 
     /// Nobody there, on the whole of the service's port. The table is kept, and the control port
     /// still answers.
@@ -131,6 +141,31 @@ pub enum Oversize {
     Reset,
 }
 
+/// What the Azure Arc agent does, or whoever is in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArcFault {
+    /// What it should.
+    #[default]
+    None,
+    /// It names a file that is none of its own: `/etc/shadow`.
+    HostilePath,
+    /// It names a file of its own name in another folder.
+    OtherFolder,
+    /// It names a file that is not there.
+    NoFile,
+    /// Its file is longer than 4096 bytes.
+    Oversize,
+    /// Its header is not `Basic realm=FILE`.
+    BadHeader,
+    /// It answers 200 with a token where it must ask for a proof.
+    NoChallenge,
+    /// It answers 403 there.
+    Forbidden,
+    /// It takes no proof.
+    NoProof,
+}
+
 /// How nobody is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -176,6 +211,10 @@ impl Default for Faults {
             rows_late_seconds: 0.0,
             query_forbidden: false,
             clock_skew_seconds: 0.0,
+            imds_gone_seconds: 0.0,
+            imds_status: None,
+            imds_no_identity: false,
+            arc: ArcFault::None,
             outage: Outage::None,
             outage_seconds: None,
         }
@@ -253,6 +292,7 @@ impl Faults {
         }
         let times = [
             ("granted_after_seconds", self.granted_after_seconds),
+            ("imds_gone_seconds", self.imds_gone_seconds),
             ("outage_seconds", self.outage_seconds.unwrap_or(0.0)),
             ("rows_late_seconds", self.rows_late_seconds),
             ("clock_skew_seconds", self.clock_skew_seconds.abs()),
@@ -268,7 +308,8 @@ impl Faults {
                 return Err(format!("{name} is too long or negative: at most a day"));
             }
         }
-        for status in self.error_status.iter().chain([&self.token_error_status]) {
+        let single = [&self.token_error_status].into_iter().chain(&self.imds_status);
+        for status in self.error_status.iter().chain(single) {
             if !(300..=599).contains(status) {
                 return Err(format!("status {status} is no error: 300 to 599"));
             }
@@ -289,6 +330,13 @@ impl Faults {
     #[must_use]
     pub fn rows_late(&self) -> Duration {
         Duration::try_from_secs_f64(self.rows_late_seconds).unwrap_or_default()
+    }
+
+    /// The time by the service's clock.
+    #[must_use]
+    pub fn wall(&self, now: Wall) -> Wall {
+        let off = (self.clock_skew_seconds * stamp::SECOND_NS as f64) as i64;
+        Wall(now.0.saturating_add(off))
     }
 
     /// The outage's length; nothing for without end.

@@ -330,10 +330,9 @@ fn response(reply: Reply, shared: &Shared) -> Response<Full<Bytes>> {
             response.headers_mut().insert(name, value);
         }
     }
-    let skew = shared.faults().clock_skew_seconds;
-    if skew != 0.0 {
-        let off = (skew * stamp::SECOND_NS as f64) as i64;
-        let date = http_date(shared.now().wall.0.saturating_add(off));
+    let faults = shared.faults();
+    if faults.clock_skew_seconds != 0.0 {
+        let date = http_date(faults.wall(shared.now().wall).0);
         if let Ok(date) = date.parse() {
             response.headers_mut().insert(DATE, date);
         }

@@ -1,6 +1,7 @@
 //! The emulator's state, and what it answers to each request.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use super::control;
 use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error};
 use super::ingest::{self, Head, Rule, Setup};
 use super::kql::{self, Answer, QueryError};
+use super::jwt::Claims;
+use super::machine;
+use super::metadata;
 use super::reply::Reply;
 use super::rows::{Notes, read_rows};
 use super::table::{Rows, Schema, Table};
@@ -75,6 +79,8 @@ struct State {
     late: VecDeque<(Mono, Rows)>,
     tokens: Tokens,
     rules: Vec<Rule>,
+    /// The challenge of the Azure Arc agent that is open: its file, and what is in it.
+    challenge: Option<(PathBuf, String)>,
     faults: Arc<Faults>,
     faults_set: Mono,
     random: fastrand::Rng,
@@ -131,6 +137,7 @@ impl Shared {
             table: Table::new(options.rows_count_max),
             late: VecDeque::new(),
             tokens: Tokens::default(),
+            challenge: None,
             rules: options.rules.iter().map(rule).collect(),
             faults: Arc::new(options.faults.clone()),
             faults_set: clock.mono(),
@@ -231,6 +238,43 @@ impl Shared {
         self.clock.now()
     }
 
+    /// Seconds since the faults were set.
+    pub(super) fn faults_age(&self) -> f64 {
+        let set = self.lock().faults_set;
+        self.clock.mono().since(set).as_secs_f64()
+    }
+
+    /// A token for a resource, and its life in seconds; nothing for a resource that is not there.
+    pub(super) fn token_for(&self, resource: &str) -> Option<(String, u64)> {
+        let mut state = self.lock();
+        let State {
+            tokens,
+            random,
+            faults,
+            ..
+        } = &mut *state;
+        let life = faults.token_life(self.options.token_life);
+        let now = self.clock.now();
+        let ids = (self.options.tenant_id.as_str(), self.options.client_id.as_str());
+        let claims = Claims::of(ids, now.wall, life);
+        let token = tokens.give(resource, now.mono.plus(life), &claims, random)?;
+        Some((token, life.as_secs()))
+    }
+
+    pub(super) fn token_refused(&self) {
+        self.lock().stats.tokens_refused += 1;
+    }
+
+    /// A random name.
+    pub(super) fn name(&self) -> String {
+        guid(&mut self.lock().random)
+    }
+
+    /// Notes a challenge and what is in its file; the one before it, which is void now.
+    pub(super) fn set_challenge(&self, new: Option<(PathBuf, String)>) -> Option<(PathBuf, String)> {
+        std::mem::replace(&mut self.lock().challenge, new)
+    }
+
     pub(super) fn federated_token(&self, life: Duration) -> String {
         let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
         self.registered.federated_token(self.clock.wall(), seconds)
@@ -255,6 +299,9 @@ pub(super) async fn answer(shared: Arc<Shared>, port: Port, request: Request<Inc
             "the control port answers to a loopback address or localhost only\n",
         )),
         _ if is_query => Outcome::Reply(ask::query(shared, port, request).await),
+        Port::Control if path == metadata::PATH => {
+            Outcome::Reply(machine::give_token(&shared, &request))
+        }
         Port::Control => Outcome::Reply(control::control(&shared, request).await),
         Port::Service if path.ends_with("/oauth2/v2.0/token") => {
             Outcome::Reply(give_token(&shared, request).await)
@@ -367,7 +414,7 @@ async fn give_token(shared: &Shared, request: Request<Incoming>) -> Reply {
             &application,
             tokens,
             life,
-            (now.mono, now.wall),
+            (now.mono, faults.wall(now.wall)),
             random,
         )
     };

@@ -122,6 +122,18 @@ impl Tokens {
         token
     }
 
+    /// Gives out a token for a resource; nothing if there is no such one.
+    pub(super) fn give(
+        &mut self,
+        resource: &str,
+        expires: Mono,
+        claims: &Claims<'_>,
+        random: &mut fastrand::Rng,
+    ) -> Option<String> {
+        let audience = audience(resource)?;
+        Some(self.issue(audience, expires, claims, random))
+    }
+
     /// How many were given out.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -185,13 +197,8 @@ pub fn answer(
 ) -> Reply {
     match check(request, application, &mut tokens.taken, now.1) {
         Ok(audience) => {
-            let life_ns = i64::try_from(life.as_nanos()).unwrap_or(i64::MAX);
-            let claims = Claims {
-                tenant_id: application.tenant_id,
-                client_id: application.client_id,
-                from: now.1,
-                until: Wall(now.1.0.saturating_add(life_ns)),
-            };
+            let ids = (application.tenant_id, application.client_id);
+            let claims = Claims::of(ids, now.1, life);
             let token = tokens.issue(audience, now.0.plus(life), &claims, random);
             let seconds = life.as_secs().saturating_sub(EXPIRES_IN_LESS);
             let body = json!({
@@ -356,11 +363,14 @@ fn audience_of(scope: &str) -> Result<&'static str, Fault> {
         .ok_or_else(|| invalid("The scope must be a resource and '/.default'."))?;
     // Microsoft's own sample has two slashes before `.default`, its SDKs have one
     let resource = resource.strip_suffix('/').unwrap_or(resource);
+    audience(resource).ok_or_else(|| invalid("The resource of the scope was not found in the tenant."))
+}
+
+fn audience(resource: &str) -> Option<&'static str> {
     INGESTION_AUDIENCES
         .into_iter()
         .chain(QUERY_AUDIENCES)
         .find(|audience| *audience == resource)
-        .ok_or_else(|| invalid("The resource of the scope was not found in the tenant."))
 }
 
 /// `application/x-www-form-urlencoded` to pairs; nothing if it is broken.
