@@ -59,7 +59,7 @@ impl Trust {
     /// How connections are protected, for whoever looks at them from outside.
     #[must_use]
     pub fn tls(&self) -> &ClientConfig {
-        &self.0
+        &self.tls
     }
 
     /// These and no others.
@@ -147,6 +147,12 @@ impl Clients {
             login: client(trust, 0)?,
             direct: build(trust, None, 0)?,
         })
+    }
+
+    /// The one for the login host.
+    #[must_use]
+    pub fn login(&self) -> &reqwest::Client {
+        &self.login
     }
 }
 

@@ -138,4 +138,13 @@ mod tests {
         }
         assert!(file(&HeaderMap::new(), Path::new("/tokens")).is_err());
     }
+    #[test]
+    fn a_link_out_of_the_folder_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, secret) = (folder.path().join("a.key"), folder.path().join("secret"));
+        std::fs::write(&secret, "not-a-challenge").unwrap();
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        assert!(challenge(&link).unwrap_err().contains("not a regular file"));
+        assert_eq!(challenge(&secret).unwrap(), "Basic not-a-challenge");
+    }
 }

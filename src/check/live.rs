@@ -10,7 +10,7 @@ use super::{
 };
 use crate::auth::Permit;
 use crate::check;
-use crate::client::{Trust, client};
+use crate::client::{Clients, Trust};
 use crate::clock::{Clock, Mono};
 use crate::compress::PayloadId;
 use crate::config::{Config, Identity, Loaded, Machine, Rule};
@@ -192,7 +192,8 @@ impl Live<'_> {
                 return Ok(());
             }
         };
-        let client = client(&trust, 0)?;
+        let clients = Clients::new(&trust)?;
+        let client = clients.login().clone();
         self.reach(&hosts, &trust).await;
         for host in &hosts {
             let about = host.about();
@@ -206,9 +207,9 @@ impl Live<'_> {
             };
             self.tell(finding);
         }
-        let permit = self.token(&client).await;
+        let permit = self.token(&clients).await;
         let probes = self.probes(&client, permit.as_ref()).await?;
-        self.landing(&client, &probes).await;
+        self.landing(&clients, &probes).await;
         Ok(())
     }
 
@@ -294,17 +295,20 @@ impl Live<'_> {
         !self.failed.contains(&("tls", host.about()))
     }
 
-    async fn token(&mut self, client: &Client) -> Option<Permit> {
+    async fn token(&mut self, clients: &Clients) -> Option<Permit> {
         let sentinel = &self.config.sentinel;
-        let hosts = self.hosts();
-        let login = hosts.first()?;
-        let about = login.about();
-        if !self.is_open(login) {
+        let login = authority(&sentinel.identity).and_then(|_| self.hosts().into_iter().next());
+        // a machine's own identity is not asked for at a host that was looked at before
+        let about = match &login {
+            Some(login) => login.about(),
+            None => sentinel.identity.kind().to_owned(),
+        };
+        if login.is_some_and(|login| !self.is_open(&login)) {
             self.tell(Finding::after("token", about, "tls"));
             self.tell(Finding::after("claims", "", "token"));
             return None;
         }
-        let permit = service::token(&sentinel.identity, client, self.clock).await;
+        let permit = service::token(&sentinel.identity, clients, self.clock).await;
         self.tell(token::judge(&about, permit.as_ref().err().map(|r| &**r)));
         let Ok(permit) = permit else {
             self.tell(Finding::after("claims", "", "token"));
@@ -363,7 +367,7 @@ impl Live<'_> {
         Ok(Probes { run, sent })
     }
 
-    async fn landing(&mut self, client: &Client, probes: &Probes) {
+    async fn landing(&mut self, clients: &Clients, probes: &Probes) {
         let Some(workspace) = &self.options.workspace else {
             return;
         };
@@ -371,7 +375,7 @@ impl Live<'_> {
         let mut landed = BTreeMap::new();
         let last = match probes.sent.is_empty() {
             true => None,
-            false => self.wait_for(client, workspace, probes, &mut landed).await,
+            false => self.wait_for(clients, workspace, probes, &mut landed).await,
         };
         let asked = landing::Asked {
             workspace,
@@ -393,14 +397,14 @@ impl Live<'_> {
     /// no answer, if it had none.
     async fn wait_for(
         &self,
-        client: &Client,
+        clients: &Clients,
         workspace: &str,
         probes: &Probes,
         landed: &mut BTreeMap<String, Duration>,
     ) -> Option<NoAnswer> {
         let audience = landing::resource(self.config.sentinel.audience());
         let identity = service::for_resource(&self.config.sentinel.identity, audience);
-        let permit = match service::token(&identity, client, self.clock).await {
+        let permit = match service::token(&identity, clients, self.clock).await {
             Ok(permit) => permit,
             Err(refusal) => return Some(NoAnswer::Token(refusal.to_string())),
         };
@@ -410,7 +414,8 @@ impl Live<'_> {
         let mut pause = CHECK_ASK_PAUSE_FIRST;
         loop {
             let time = self.options.step_time;
-            let asked = service::ask(client, (base, workspace), &permit, &query, time).await;
+            let asked =
+                service::ask(clients.login(), (base, workspace), &permit, &query, time).await;
             let now = self.clock.mono();
             let last = match asked {
                 Ok(ids) => {
@@ -464,12 +469,10 @@ struct Probes {
 
 /// Where tokens are asked for; nothing for identities that the machine itself has.
 fn authority(identity: &Identity) -> Option<&crate::config::EndpointUrl> {
-    let Identity::ClientSecret(secret) = identity;
-    Some(&secret.authority)
+    identity.authority()
 }
 
 /// The tenant of the configuration.
 fn tenant(identity: &Identity) -> Option<&str> {
-    let Identity::ClientSecret(secret) = identity;
-    Some(&secret.tenant_id)
+    Some(&identity.application()?.tenant_id)
 }

@@ -3,7 +3,7 @@
 //! Numbers by Microsoft's list of AADSTS errors.
 
 use super::{Finding, Whose};
-use crate::auth::Refusal;
+use crate::auth::{Party, Refusal};
 
 /// A token that was obtained, or why it was not. `about` is the login host.
 #[must_use]
@@ -16,6 +16,7 @@ pub fn judge(about: &str, refusal: Option<&Refusal>) -> Finding {
         |whose, what: String, remedy: &str| Finding::failed(NAME, about, whose, what, remedy);
     match refusal {
         Refusal::Refused {
+            from: Party::Login,
             status,
             error,
             number,
@@ -30,13 +31,13 @@ pub fn judge(about: &str, refusal: Option<&Refusal>) -> Finding {
             let what = format!("refused with {status}{named}: {meaning}");
             failed(whose, what, &remedy)
         }
-        Refusal::Unreachable(cause) => failed(
+        Refusal::Unreachable(Party::Login, cause) => failed(
             Whose::Network,
             format!("the login host gave no answer: {cause}"),
             "try again; if it stays so, something on the way cuts the request: ask who runs the \
              network",
         ),
-        Refusal::Unusable(what) => failed(
+        Refusal::Unusable(Party::Login, what) => failed(
             Whose::Configuration,
             format!("the answer is no token: {what}"),
             "check sentinel.identity.authority: what answers there is no login host",
@@ -55,8 +56,8 @@ fn meaning(status: u16, number: Option<u64>) -> (Whose, &'static str, String) {
         (Some(7_000_215), _) => (
             Whose::Configuration,
             "the client secret is wrong",
-            "write the secret's value, not its id, into the file that sentinel.identity.secret_file \
-             names; Azure shows the value only once: if it is gone, make a new secret (Entra, App \
+            "write the secret's value, not its id, where sentinel.identity.secret_file \
+             (or _env, _credential) points; Azure shows the value only once: if it is gone, make a new secret (Entra, App \
              registrations, Certificates & secrets)",
         ),
         (Some(7_000_222), _) => (
@@ -172,10 +173,12 @@ mod tests {
         ];
         for (status, number, meaning, remedy) in cases {
             let refusal = Refusal::Refused {
+                from: Party::Login,
                 status,
                 error: Some("some_error".into()),
                 number,
                 retry_after: None,
+                skew: None,
             };
             let found = judge("login.example", Some(&refusal));
             assert_eq!(found.verdict, Verdict::Failed);
@@ -193,9 +196,12 @@ mod tests {
         let secret = Refusal::Secret("/etc/s: permission denied".into());
         let found = judge("x", Some(&secret));
         assert!(found.what.contains("/etc/s: permission denied"), "{found}");
-        let silent = judge("x", Some(&Refusal::Unreachable("reset".into())));
+        let silent = judge(
+            "x",
+            Some(&Refusal::Unreachable(Party::Login, "reset".into())),
+        );
         assert_eq!(silent.whose, Some(Whose::Network));
-        let odd = judge("x", Some(&Refusal::Unusable("not JSON")));
+        let odd = judge("x", Some(&Refusal::Unusable(Party::Login, "not JSON")));
         assert!(odd.remedy.contains("authority"), "{odd}");
     }
 }

@@ -556,6 +556,8 @@ mod tests {
         let all: Vec<&str> = REFERENCE
             .lines()
             .map(|line| match line.strip_prefix('#') {
+                // they exclude secret_file
+                Some(key) if key.starts_with("secret_") => line,
                 Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase()) => key,
                 _ => line,
             })
@@ -568,8 +570,51 @@ mod tests {
             Some("/etc/cefline/ca.pem".into())
         );
         assert_eq!(found.spool.free_bytes_min.take(), Some(2 << 30));
+        let proxy = found.sentinel.proxy.take().unwrap();
+        assert_eq!(proxy.url.host(), "proxy.example.com");
+        assert_eq!(proxy.user.unwrap().0, "cefline");
         found.map.collector_host_name = "collector".into();
         assert_eq!(found, of(REFERENCE));
+    }
+
+    #[test]
+    fn the_reference_shows_the_keys_of_each_kind_of_identity() {
+        let shown = "\n#   kind = \"";
+        let head = REFERENCE.split("\n[sentinel.identity]").next().unwrap();
+        let ids =
+            "tenant_id = \"example.com\"\nclient_id = \"01234567-89ab-cdef-0123-456789abcdef\"\n";
+        let mut kinds = Vec::new();
+        for part in REFERENCE
+            .split("\n[spool]")
+            .next()
+            .unwrap()
+            .split(shown)
+            .skip(1)
+        {
+            let kind = part.split('"').next().unwrap();
+            let keys: Vec<&str> = part
+                .lines()
+                .filter_map(|line| line.strip_prefix("#   "))
+                .collect();
+            let ids = if kind == "client_certificate" {
+                ids
+            } else {
+                ""
+            };
+            let keys = keys.join("\n");
+            let text = format!("{head}\n[sentinel.identity]\nkind = \"{kind}\"\n{ids}{keys}\n");
+            let config = read(&text, &machine(4)).into_loaded().unwrap().config;
+            assert_eq!(config.sentinel.identity.kind(), kind);
+            kinds.push(kind);
+        }
+        let all = [
+            "client_certificate",
+            "workload",
+            "managed_identity",
+            "azure_arc",
+            "auto",
+        ];
+        assert_eq!(kinds, all);
     }
 
     #[test]

@@ -308,7 +308,9 @@ impl Faults {
                 return Err(format!("{name} is too long or negative: at most a day"));
             }
         }
-        let single = [&self.token_error_status].into_iter().chain(&self.imds_status);
+        let single = [&self.token_error_status]
+            .into_iter()
+            .chain(&self.imds_status);
         for status in self.error_status.iter().chain(single) {
             if !(300..=599).contains(status) {
                 return Err(format!("status {status} is no error: 300 to 599"));

@@ -98,7 +98,10 @@ pub fn judge(question: &Question<'_>, faults: &Faults, user: &UserAssigned) -> V
         return refused("bad_request_102", "Required metadata header not specified");
     }
     if question.is_forwarded {
-        return refused("bad_request_102", "A request that came through a proxy is not answered.");
+        return refused(
+            "bad_request_102",
+            "A request that came through a proxy is not answered.",
+        );
     }
     let Some(resource) = value("resource").filter(|resource| !resource.ends_with("/.default"))
     else {
@@ -124,7 +127,10 @@ pub fn judge(question: &Question<'_>, faults: &Faults, user: &UserAssigned) -> V
             }
         }
         Some("2019-11-01" | "2020-06-01") => arc(question, faults, resource),
-        _ => refused("invalid_request", "This version of the API is not supported."),
+        _ => refused(
+            "invalid_request",
+            "This version of the API is not supported.",
+        ),
     }
 }
 
@@ -149,14 +155,23 @@ fn arc(question: &Question<'_>, faults: &Faults, resource: &str) -> Verdict {
         (None, _) => Verdict::Challenge,
         (Some(authorization), _) => match authorization.strip_prefix("Basic ") {
             Some(text) => Verdict::Proof(resource.to_owned(), text.to_owned()),
-            None => Verdict::Reply(refusal(400, "invalid_request", "Not Basic and a challenge.")),
+            None => Verdict::Reply(refusal(
+                400,
+                "invalid_request",
+                "Not Basic and a challenge.",
+            )),
         },
     }
 }
 
 /// The file of a challenge: where it is put, what is in it, and how the answer calls it.
 #[must_use]
-pub fn challenge(fault: ArcFault, folder: &Path, name: &str, text: &str) -> (PathBuf, String, String) {
+pub fn challenge(
+    fault: ArcFault,
+    folder: &Path,
+    name: &str,
+    text: &str,
+) -> (PathBuf, String, String) {
     let file = folder.join(format!("{name}.key"));
     let called = match fault {
         ArcFault::HostilePath => "/etc/shadow".to_owned(),

@@ -29,7 +29,6 @@ use super::faults::Outage;
 use super::faults::http_date;
 use super::reply::Reply;
 use super::service::{Outcome, Port, Shared, answer};
-use super::stamp;
 use super::tls::H2;
 use crate::limits::{EMULATOR_CONNECTIONS_MAX, EMULATOR_HANDSHAKE_TIME, EMULATOR_PORT_PAUSE, MIB};
 

@@ -19,8 +19,8 @@ use super::assertion::Registered;
 use super::control;
 use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error};
 use super::ingest::{self, Head, Rule, Setup};
-use super::kql::{self, Answer, QueryError};
 use super::jwt::Claims;
+use super::kql::{self, Answer, QueryError};
 use super::machine;
 use super::metadata;
 use super::reply::Reply;
@@ -255,7 +255,10 @@ impl Shared {
         } = &mut *state;
         let life = faults.token_life(self.options.token_life);
         let now = self.clock.now();
-        let ids = (self.options.tenant_id.as_str(), self.options.client_id.as_str());
+        let ids = (
+            self.options.tenant_id.as_str(),
+            self.options.client_id.as_str(),
+        );
         let claims = Claims::of(ids, now.wall, life);
         let token = tokens.give(resource, now.mono.plus(life), &claims, random)?;
         Some((token, life.as_secs()))
@@ -271,7 +274,10 @@ impl Shared {
     }
 
     /// Notes a challenge and what is in its file; the one before it, which is void now.
-    pub(super) fn set_challenge(&self, new: Option<(PathBuf, String)>) -> Option<(PathBuf, String)> {
+    pub(super) fn set_challenge(
+        &self,
+        new: Option<(PathBuf, String)>,
+    ) -> Option<(PathBuf, String)> {
         std::mem::replace(&mut self.lock().challenge, new)
     }
 

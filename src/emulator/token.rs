@@ -363,7 +363,8 @@ fn audience_of(scope: &str) -> Result<&'static str, Fault> {
         .ok_or_else(|| invalid("The scope must be a resource and '/.default'."))?;
     // Microsoft's own sample has two slashes before `.default`, its SDKs have one
     let resource = resource.strip_suffix('/').unwrap_or(resource);
-    audience(resource).ok_or_else(|| invalid("The resource of the scope was not found in the tenant."))
+    audience(resource)
+        .ok_or_else(|| invalid("The resource of the scope was not found in the tenant."))
 }
 
 fn audience(resource: &str) -> Option<&'static str> {

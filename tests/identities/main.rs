@@ -5,3 +5,6 @@
 mod application;
 mod bench;
 mod keys;
+mod machine;
+mod secrecy;
+mod way;

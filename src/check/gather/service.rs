@@ -2,7 +2,7 @@
 
 use crate::auth::{Auth, Permit, Refusal};
 use crate::check::landing::{self, NoAnswer};
-use crate::client::{Answer, cause_of};
+use crate::client::{Answer, Clients, cause_of};
 use crate::clock::Clock;
 use crate::compress::PayloadId;
 use crate::config::{Identity, Sentinel};
@@ -37,10 +37,10 @@ pub async fn date(client: &Client, url: &str, time: Duration) -> Option<String> 
 /// Why there is none.
 pub async fn token(
     identity: &Identity,
-    client: &Client,
+    clients: &Clients,
     clock: Clock,
 ) -> Result<Permit, Arc<Refusal>> {
-    let auth = Arc::new(Auth::new(identity.clone(), client.clone(), clock));
+    let auth = Arc::new(Auth::new(identity.clone(), clients.clone(), clock));
     let counters = Arc::new(Counters::default());
     auth.permit(&counters)
         .await
@@ -50,10 +50,7 @@ pub async fn token(
 /// The same identity, for another resource.
 #[must_use]
 pub fn for_resource(identity: &Identity, audience: &str) -> Identity {
-    let mut identity = identity.clone();
-    let Identity::ClientSecret(secret) = &mut identity;
-    secret.scope = format!("{audience}/.default");
-    identity
+    identity.clone().with_scope(&format!("{audience}/.default"))
 }
 
 /// Sends rows, as JSON, to one rule as an upload does.
