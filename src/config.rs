@@ -27,6 +27,7 @@ mod document;
 mod files;
 mod finding;
 mod identity;
+mod identity_keys;
 mod machine;
 mod nearest;
 mod relations;

@@ -29,6 +29,7 @@ pub mod faults;
 pub mod ingest;
 pub mod jwt;
 pub mod kql;
+mod login;
 mod machine;
 pub mod metadata;
 pub mod reply;

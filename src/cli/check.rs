@@ -197,7 +197,7 @@ fn managed(managed: &ManagedIdentity) -> String {
         Assigned::System => "of its own".to_owned(),
         Assigned::ClientId(id) => format!("with client id {id}"),
         Assigned::ObjectId(id) => format!("with object id {id}"),
-        Assigned::ResourceId(id) => format!("{id}"),
+        Assigned::ResourceId(id) => id.clone(),
     };
     let endpoint = managed.endpoint.as_str();
     format!("this machine's managed identity {which}, by {endpoint}")

@@ -299,8 +299,8 @@ mod tests {
                 "batch.raw_bytes_max",
             ),
             (
-                "directory = \"/var",
-                "directory = \"/srv",
+                "\ndirectory = \"/var",
+                "\ndirectory = \"/srv",
                 "spool.directory",
             ),
             ("\"power\"\n", "\"memory\"\n", "spool.durability"),

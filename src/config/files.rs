@@ -41,15 +41,6 @@ pub(super) struct NamedFile {
 }
 
 impl NamedFile {
-    pub(super) fn new(key: &'static str, source: SecretFrom, holds: Holds) -> Self {
-        NamedFile {
-            key,
-            source,
-            holds,
-            finding: Finding::of_file("", ""),
-        }
-    }
-
     /// Looks at the file; adds what is wrong to `findings` and what is odd to `warnings`.
     pub(super) fn check(&self, findings: &mut Vec<Finding>, warnings: &mut Vec<Finding>) {
         let with = |what: String, advice: &str| Finding {
@@ -116,6 +107,16 @@ impl NamedFile {
     }
 }
 
+/// What the configuration names by `key`.
+pub(super) fn named(key: &'static str, source: SecretFrom, holds: Holds) -> NamedFile {
+    NamedFile {
+        key,
+        source,
+        holds,
+        finding: Finding::of_file("", ""),
+    }
+}
+
 /// Bytes and mode of what is in such a place; a variable has no mode that could be wrong.
 fn source_contents(
     source: &SecretFrom,
@@ -162,7 +163,7 @@ pub fn read_signing_key(certificate: &Path, key: Option<&Path>) -> Result<Signin
     };
     let certificates = read(certificate)?;
     let made = match key {
-        Some(key) => SigningKey::of(&certificates, &*read(key)?),
+        Some(key) => SigningKey::of(&certificates, &read(key)?),
         None => SigningKey::of(&certificates, &certificates),
     };
     made.map_err(|what| format!("{}: {what}", certificate.display()))

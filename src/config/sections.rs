@@ -1,20 +1,20 @@
 //! One function for each section: its keys, their defaults, their checks.
 //!
 //! To add a key: ask for it here, explain it in `reference.toml` (a test will miss it there).
-//! Kinds of identity are in `identity`.
+//! Kinds of identity are in `identity_keys`.
 
 use jiff::tz::TimeZone;
 use toml::de::{DeTable, DeValue};
 
 use super::azure::{self, CLOUDS, Cloud, EndpointUrl, StreamName};
 use super::document::{Reader, Section, toml_of};
-use super::files::{Holds, NamedFile};
+use super::files::{Holds, NamedFile, named};
 use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
     Batch, BodyReading, Config, Durability, FramingChoice, Listen, Loaded, Log, LogFormat, Machine,
     Map, Metrics, Rule, Runtime, SecretFrom, Semicolon, Sentinel, Spool, TimeGenerated, Unparsed,
-    WhenFull, identity, relations,
+    WhenFull, identity_keys, relations,
 };
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
@@ -267,8 +267,7 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
     let ca_file = section.optional("ca_file", value::path);
     if let Some(file) = &ca_file {
         let source = SecretFrom::File(file.clone());
-        let named = NamedFile::new("sentinel.ca_file", source, Holds::Certificates);
-        files.push(named);
+        files.push(named("sentinel.ca_file", source, Holds::Certificates));
     }
     let requests_in_flight = section.or(
         "requests_in_flight",
@@ -291,7 +290,7 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
                 }),
         },
     );
-    let proxy = identity::proxy(&mut section, files);
+    let proxy = identity_keys::proxy(&mut section, files);
     let own = rules.iter().filter_map(|rule| rule.endpoint.as_ref());
     let hosts: Vec<&str> = endpoint.iter().chain(own).map(EndpointUrl::host).collect();
     let cloud = section.optional("cloud", |written| cloud(written, &hosts, checked));
@@ -299,7 +298,7 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
         .or_else(|| Cloud::of_endpoint(hosts.first()?))
         .unwrap_or(&CLOUDS[0]);
     let inner = section.section("identity", "sentinel.identity", true);
-    let identity = identity::identity(inner, cloud, checked, files);
+    let identity = identity_keys::identity(inner, cloud, checked, files);
     section.close();
     Some(Sentinel {
         endpoint: endpoint?,

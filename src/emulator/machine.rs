@@ -7,9 +7,10 @@ use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 use hyper::{Method, Request};
 
 use super::faults::ArcFault;
+use super::jwt::Claims;
 use super::metadata::{Question, Verdict, challenge, grant, judge, refusal};
 use super::reply::Reply;
-use super::service::Shared;
+use super::service::{Shared, State};
 use super::stamp::SECOND_NS;
 
 /// Answers a question for a token.
@@ -51,16 +52,26 @@ pub(super) fn give_token(shared: &Shared, request: &Request<Incoming>) -> Reply 
         }
     };
     if reply.status >= 400 && question.authorization.is_some() {
-        shared.token_refused();
+        shared.lock().stats.tokens_refused += 1;
     }
     reply
 }
 
 fn granted(shared: &Shared, resource: &str) -> Reply {
-    match shared.token_for(resource) {
-        Some((token, life)) => {
-            let now = shared.now().wall.0.div_euclid(SECOND_NS);
-            grant(&token, resource, life, now)
+    let (options, now) = (shared.options(), shared.now());
+    let mut state = shared.lock();
+    let State {
+        tokens,
+        random,
+        faults,
+        ..
+    } = &mut *state;
+    let life = faults.token_life(options.token_life);
+    let claims = Claims::of((&options.tenant_id, &options.client_id), now.wall, life);
+    match tokens.give(resource, now.mono.plus(life), &claims, random) {
+        Some(token) => {
+            let now = now.wall.0.div_euclid(SECOND_NS);
+            grant(&token, resource, life.as_secs(), now)
         }
         None => refusal(400, "invalid_resource", "There is no such resource."),
     }

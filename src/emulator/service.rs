@@ -6,29 +6,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::Request;
 use hyper::body::{Body, Incoming};
-use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
-};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
 use tokio::sync::{Semaphore, watch};
 
 use super::ask;
 use super::assertion::Registered;
 use super::control;
-use super::faults::{Fate, Faults, Outage, Oversize, draw, gateway_error};
+use super::faults::{Fate, Faults, Outage, Oversize, draw};
 use super::ingest::{self, Head, Rule, Setup};
-use super::jwt::Claims;
 use super::kql::{self, Answer, QueryError};
+use super::login;
 use super::machine;
 use super::metadata;
 use super::reply::Reply;
 use super::rows::{Notes, read_rows};
 use super::table::{Rows, Schema, Table};
-use super::token::{self, Application, Refused, TokenRequest, Tokens, guid};
+use super::token::{Refused, Tokens, guid};
 use super::window::Window;
-use super::{Options, SizeReading, Stats, Tls};
+use super::{Options, SizeReading, Stats};
 use crate::clock::{Clock, Moment, Mono};
 use crate::limits::{
     EMULATOR_BODY_BYTES_MAX, EMULATOR_DISCARD_BYTES_MAX, EMULATOR_LATE_BODIES_MAX,
@@ -66,26 +64,26 @@ pub(super) struct Shared {
     clock: Clock,
     ca_pem: String,
     schema: Schema,
-    registered: Registered,
+    pub(super) registered: Registered,
     state: Mutex<State>,
     orders: watch::Sender<OutageOrder>,
     /// Bounds the queries that run at once.
     pub(super) queries: Semaphore,
 }
 
-struct State {
+pub(super) struct State {
     table: Table,
     /// Rows that were accepted and are not in the table yet, oldest first, with when they will be.
     late: VecDeque<(Mono, Rows)>,
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
     rules: Vec<Rule>,
     /// The challenge of the Azure Arc agent that is open: its file, and what is in it.
     challenge: Option<(PathBuf, String)>,
-    faults: Arc<Faults>,
+    pub(super) faults: Arc<Faults>,
     faults_set: Mono,
-    random: fastrand::Rng,
+    pub(super) random: fastrand::Rng,
     /// Without what is read off the table and the tokens.
-    stats: Stats,
+    pub(super) stats: Stats,
 }
 
 impl State {
@@ -158,7 +156,7 @@ impl Shared {
 
     /// Nothing that is done under the lock leaves the state half changed, so one that panicked
     /// under it need not stop the others.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,30 +242,6 @@ impl Shared {
         self.clock.mono().since(set).as_secs_f64()
     }
 
-    /// A token for a resource, and its life in seconds; nothing for a resource that is not there.
-    pub(super) fn token_for(&self, resource: &str) -> Option<(String, u64)> {
-        let mut state = self.lock();
-        let State {
-            tokens,
-            random,
-            faults,
-            ..
-        } = &mut *state;
-        let life = faults.token_life(self.options.token_life);
-        let now = self.clock.now();
-        let ids = (
-            self.options.tenant_id.as_str(),
-            self.options.client_id.as_str(),
-        );
-        let claims = Claims::of(ids, now.wall, life);
-        let token = tokens.give(resource, now.mono.plus(life), &claims, random)?;
-        Some((token, life.as_secs()))
-    }
-
-    pub(super) fn token_refused(&self) {
-        self.lock().stats.tokens_refused += 1;
-    }
-
     /// A random name.
     pub(super) fn name(&self) -> String {
         guid(&mut self.lock().random)
@@ -310,7 +284,7 @@ pub(super) async fn answer(shared: Arc<Shared>, port: Port, request: Request<Inc
         }
         Port::Control => Outcome::Reply(control::control(&shared, request).await),
         Port::Service if path.ends_with("/oauth2/v2.0/token") => {
-            Outcome::Reply(give_token(&shared, request).await)
+            Outcome::Reply(login::give_token(&shared, request).await)
         }
         Port::Service => ingest(&shared, request).await,
     }
@@ -362,70 +336,6 @@ pub(super) fn header(parts: &Parts, name: HeaderName) -> Option<&str> {
         .headers
         .get(name)
         .and_then(|value| value.to_str().ok())
-}
-
-async fn give_token(shared: &Shared, request: Request<Incoming>) -> Reply {
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path();
-    let tenant_id = path
-        .trim_start_matches('/')
-        .trim_end_matches("/oauth2/v2.0/token");
-    if parts.method != Method::POST || tenant_id.contains('/') || tenant_id.is_empty() {
-        return Reply::empty(404);
-    }
-    let body = match read_short_body(body).await {
-        Ok(body) => body,
-        Err(reply) => return reply,
-    };
-    let scheme = match shared.options.tls {
-        Tls::Generated { .. } => "https",
-        Tls::Plain => "http",
-    };
-    let authority = parts.uri.authority().map(|authority| authority.as_str());
-    let host = authority
-        .or_else(|| header(&parts, HOST))
-        .unwrap_or_default();
-    let url = format!("{scheme}://{host}{path}");
-    let now = shared.clock.now();
-    let mut state = shared.lock();
-    let State {
-        tokens,
-        random,
-        faults,
-        stats,
-        ..
-    } = &mut *state;
-    let reply = if random.f64() < faults.token_error_rate {
-        gateway_error(faults.token_error_status, faults.error_body)
-    } else if faults.token_refused {
-        token::refuse_secret(now.wall, random)
-    } else if faults.secret_expired {
-        token::refuse_expired(now.wall, random)
-    } else {
-        let request = TokenRequest {
-            tenant_id,
-            content_type: header(&parts, CONTENT_TYPE),
-            body: &body,
-            url: &url,
-        };
-        let application = Application {
-            tenant_id: &shared.options.tenant_id,
-            client_id: &shared.options.client_id,
-            client_secret: &shared.options.client_secret,
-            registered: &shared.registered,
-        };
-        let life = faults.token_life(shared.options.token_life);
-        token::answer(
-            &request,
-            &application,
-            tokens,
-            life,
-            (now.mono, faults.wall(now.wall)),
-            random,
-        )
-    };
-    stats.tokens_refused += u64::from(reply.status != 200);
-    reply
 }
 
 async fn ingest(shared: &Shared, request: Request<Incoming>) -> Outcome {

@@ -85,11 +85,16 @@ impl Bench {
         }
     }
 
-    /// The status that the service gives to rows with such a token.
-    pub(crate) async fn upload(&self, token: &str) -> u16 {
+    /// A client that trusts the emulator.
+    pub(crate) fn client(&self) -> reqwest::Client {
         let config = self.config("", "kind = \"managed_identity\"");
         let trust = Trust::new(&config.sentinel).unwrap();
-        let client = cefline::client::client(&trust, 0).unwrap();
+        cefline::client::client(&trust, 0).unwrap()
+    }
+
+    /// The status that the service gives to rows with such a token.
+    pub(crate) async fn upload(&self, token: &str) -> u16 {
+        let client = self.client();
         let rule = self.emulator.options().rules[0].clone();
         let url = format!(
             "{}/dataCollectionRules/{rule}/streams/Custom-CommonSecurityLog?api-version=2023-01-01",

@@ -98,7 +98,7 @@ async fn the_metadata_double_is_as_strict_as_the_real_one() {
         "{}/metadata/identity/oauth2/token",
         bench.emulator.control_url()
     );
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = bench.client();
     let good = "api-version=2018-02-01&resource=https%3A%2F%2Fmonitor.azure.com";
     for (query, headers, status) in [
         (good, &[("metadata", "true")][..], 200),
