@@ -6,7 +6,7 @@
 //! wait for its result. After a failure nobody asks again before the pause is over.
 //!
 //! ```text
-//! none --permit--> obtain -----------> valid --less than 5 min left--> valid, renewed behind
+//! none --permit--> obtain -----------> valid --half of its life--> valid, renewed behind
 //!   ^                 | failed          |
 //!   +-- pause <-------+      401 once in 30 s: forget
 //! ```
@@ -28,9 +28,9 @@ mod workload;
 pub use answer::{Party, Refusal};
 
 use crate::client::Clients;
-use crate::clock::{Clock, Mono};
+use crate::clock::{Clock, Mono, Wall};
 use crate::config::Identity;
-use crate::limits::{ALARM_PAUSE, TOKEN_LEFT_MIN, TOKEN_LIFE_LONG, TOKEN_RENEW_PAUSE};
+use crate::limits::{ALARM_PAUSE, BACKOFF_LEAST, TOKEN_RENEW_JITTER, TOKEN_RENEW_PAUSE};
 use crate::log::Limited;
 use crate::metrics::{Counter, Counters};
 use answer::Grant;
@@ -102,6 +102,8 @@ struct State {
     refusal: Option<Arc<Refusal>>,
     /// When a token was last forgotten because the service refused it.
     forgotten_at: Option<Mono>,
+    /// How many seconds the login endpoint's clock is ahead of ours, if that is too much.
+    skew: i64,
 }
 
 #[derive(Debug)]
@@ -115,15 +117,22 @@ struct Token {
 struct Asking<'a> {
     clients: &'a Clients,
     clock: Clock,
+    skew: i64,
 }
 
-/// When a token of such a life is renewed.
-fn age_max(life: Duration) -> Duration {
-    let early = life - TOKEN_LEFT_MIN.min(life / 2);
-    match life >= TOKEN_LIFE_LONG {
-        true => early.min(life / 2),
-        false => early,
+impl Asking<'_> {
+    /// What time it is for the login endpoint, as far as it has told.
+    fn now_there(&self) -> Wall {
+        let skew = self.skew.saturating_mul(1_000_000_000);
+        Wall(self.clock.wall().0.saturating_add(skew))
     }
+}
+
+/// When a token of such a life is renewed: at half of it, so that a login endpoint may be away for
+/// the other half. Earlier by up to a tenth, by `chance` in `0..1`: many who began together must not
+/// renew together.
+fn age_max(life: Duration, chance: f64) -> Duration {
+    (life / 2).mul_f64(1.0 - TOKEN_RENEW_JITTER * chance)
 }
 
 /// A variable of the environment that holds something.
@@ -284,16 +293,39 @@ impl Auth {
     async fn obtain(&self, counters: &Counters) -> Result<Permit, Denied> {
         // before the request: a token must not seem to live longer than it does
         let asked_at = self.clock.mono();
-        match self.grant().await {
+        let granted = self.grant().await;
+        let skew = match &granted {
+            Ok(grant) => Some(grant.skew),
+            Err(refusal) => refusal.skew(),
+        };
+        if let Some(skew) = skew {
+            self.note_skew(skew);
+        }
+        match granted {
             Ok(grant) => Ok(self.keep(&grant, asked_at, counters)),
             Err(refusal) => Err(self.pause(refusal, counters)),
         }
+    }
+
+    /// Nothing means that the clocks agree.
+    fn note_skew(&self, skew: Option<i64>) {
+        let mut state = self.state();
+        if let Some(seconds) = skew
+            && state.skew == 0
+        {
+            tracing::warn!(
+                behind_s = seconds,
+                "this machine's clock differs from the login endpoint's: set it (NTP)"
+            );
+        }
+        state.skew = skew.unwrap_or(0);
     }
 
     async fn grant(&self) -> Result<Grant, Refusal> {
         let asking = Asking {
             clients: &self.clients,
             clock: self.clock,
+            skew: self.state().skew,
         };
         match &self.identity {
             Identity::ClientSecret(identity) => client_secret::grant(identity, &asking).await,
@@ -313,7 +345,8 @@ impl Auth {
             tracing::info!("a token was obtained again");
         }
         tracing::debug!(life_s = grant.life.as_secs(), "a token was obtained");
-        let age_max = age_max(grant.life).min(grant.renew_in.unwrap_or(Duration::MAX));
+        let age_max =
+            age_max(grant.life, fastrand::f64()).min(grant.renew_in.unwrap_or(Duration::MAX));
         state.failures = 0;
         state.generation += 1;
         state.token = Some(Token {
@@ -339,7 +372,8 @@ impl Auth {
             .unwrap_or_default();
         let is_valid = !left.is_zero();
         let pause = if is_valid {
-            TOKEN_RENEW_PAUSE.min(left)
+            // well before its end, if that is near
+            TOKEN_RENEW_PAUSE.min(left / 2).max(BACKOFF_LEAST)
         } else {
             refusal.pause(state.failures, fastrand::f64())
         };

@@ -187,11 +187,8 @@ pub const LAG_SAMPLES_MAX: usize = 512;
 pub const PACE_GROWTH_PAUSE: Duration = Duration::from_secs(10);
 /// A 429 within this time of another one is no accident.
 pub const THROTTLED_AGAIN: Duration = Duration::from_secs(150);
-/// A token is renewed when less than this is left of it (or half of its life, if that is less).
-pub const TOKEN_LEFT_MIN: Duration = Duration::from_secs(600);
-/// A token that lives at least so long is renewed at half of its life, as Microsoft's own libraries
-/// do: managed identities get tokens for up to 24 hours.
-pub const TOKEN_LIFE_LONG: Duration = Duration::from_secs(7200);
+/// A token is renewed earlier by up to this share of half of its life, by chance.
+pub const TOKEN_RENEW_JITTER: f64 = 0.1;
 /// Between two tries to renew a token that is still valid.
 pub const TOKEN_RENEW_PAUSE: Duration = Duration::from_secs(30);
 /// Shortest pause before a retry: full jitter alone may say "at once", over and over.
@@ -230,6 +227,9 @@ pub const BODY_WIRE_TAIL_SHARE: usize = 64;
 pub const SECRET_BYTES_MAX: usize = 4 * KIB;
 /// Longest file of a certificate, a private key, or both.
 pub const CERTIFICATE_BYTES_MAX: usize = 64 * KIB;
+/// Rounds of hashing that a PKCS#12 file may ask for, a second's work; writers ask for 2,048 to
+/// 600,000.
+pub const PKCS12_ITERATIONS_MAX: u32 = 2_000_000;
 /// Pauses after failures of the metadata service in a row, in seconds; the last one stays.
 /// Microsoft's page on it advises tries at about 0, 2, 6, 14 and 30 s, and 60 s at most.
 pub const METADATA_PAUSES: &[u64] = &[2, 4, 8, 16, 30, METADATA_PAUSE_MOST];

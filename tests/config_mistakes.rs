@@ -82,11 +82,27 @@ const END: &str = "";
 const TCP: &str = "tcp = [\"0.0.0.0:514\"]";
 const ENDPOINT: &str = "\"https://NAME.REGION-1.ingest.monitor.azure.com\"";
 const RULES: &str = "[\"dcr-00000000000000000000000000000000\"]";
+const SECRET_FILE: &str = "secret_file = \"/etc/cefline/client-secret\"";
 const SECRET: &str = "\"/etc/cefline/client-secret\"";
 const CLIENT: &str = "client_id = \"00000000-0000-0000-0000-000000000000\"";
 const TENANT: &str = "tenant_id = \"00000000-0000-0000-0000-000000000000\"";
 
 const MISTAKES: &[Mistake] = &[
+    // ---- clouds
+    mistake(
+        SECRET_FILE,
+        "secret_file = \"/etc/cefline/client-secret\"\nauthority = \"https://login.microsoftonline.us\"",
+        &[
+            ":14: sentinel.identity.authority = \"https://login.microsoftonline.us\": a login host of the US Government cloud for an endpoint in the public cloud",
+        ],
+    ),
+    mistake(
+        SECRET_FILE,
+        "secret_file = \"/etc/cefline/client-secret\"\nscope = \"https://monitor.azure.us/.default\"",
+        &[
+            ":14: sentinel.identity.scope = \"https://monitor.azure.us/.default\": not the scope of the public cloud; https://monitor.azure.com/.default, or any with endpoint_check = false",
+        ],
+    ),
     // ---- names
     mistake(
         TCP,
@@ -907,18 +923,6 @@ fn what_is_legal_but_perhaps_not_meant_is_warned_of() {
             ":5: sentinel.endpoint = ",
             "not known to be Azure's",
         ),
-        (
-            CLIENT,
-            "client_id = \"10000000-0000-0000-0000-000000000000\"\nauthority = \"https://login.microsoftonline.us\"",
-            ":13: sentinel.identity.authority = ",
-            "US Government",
-        ),
-        (
-            CLIENT,
-            "client_id = \"10000000-0000-0000-0000-000000000000\"\nscope = \"https://monitor.azure.us/.default\"",
-            ":13: sentinel.identity.scope = ",
-            "not the scope of the public cloud",
-        ),
     ] {
         let folder = Folder::new();
         let text = mistaken(&Mistake {
@@ -1040,5 +1044,25 @@ fn broken_texts_are_refused_and_never_panic() {
             let shown = error.to_string();
             assert_eq!(shown.lines().count(), error.findings().len(), "{shown}");
         }
+    }
+}
+
+#[test]
+fn without_the_check_a_login_host_and_a_scope_of_another_cloud_are_only_warned_of() {
+    let folder = Folder::new();
+    for (line, says) in [
+        (
+            "authority = \"https://login.microsoftonline.us\"",
+            "US Government",
+        ),
+        (
+            "scope = \"https://monitor.azure.us/.default\"",
+            "not the scope of the public cloud",
+        ),
+    ] {
+        let text = SMALLEST.replace("stream =", "endpoint_check = false\nstream =");
+        let loaded = folder.read(&format!("{text}{line}\n")).unwrap();
+        let all: Vec<String> = loaded.warnings_in(Path::new("f")).collect();
+        assert!(all.iter().any(|line| line.contains(says)), "{all:?}");
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Grant {
     pub(super) life: Duration,
     /// When the endpoint advises to renew it.
     pub(super) renew_in: Option<Duration>,
+    /// How many seconds the endpoint's clock is ahead of ours, if that is too much.
+    pub(super) skew: Option<i64>,
 }
 
 /// Who was asked.
@@ -92,6 +94,18 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Refusal::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// How far the login endpoint's clock is ahead, if it has told; nothing inside if not too much.
+    pub(super) fn skew(&self) -> Option<Option<i64>> {
+        match self {
+            Refusal::Refused {
+                from: Party::Login,
+                skew,
+                ..
+            } => Some(*skew),
             _ => None,
         }
     }
@@ -282,9 +296,11 @@ pub(super) fn read(mut answer: Answer, from: Party, now: Wall) -> Result<Grant, 
     let fields: Option<Fields> = serde_json::from_slice(&answer.body).ok();
     answer.body.zeroize();
     if answer.status.is_success() {
+        let skew = skew(&answer.headers, now);
         return fields
             .ok_or("not JSON")
             .and_then(granted)
+            .map(|grant| Grant { skew, ..grant })
             .map_err(|what| Refusal::Unusable(from, what));
     }
     let fields = fields.unwrap_or_default();
@@ -326,6 +342,7 @@ fn granted(fields: Fields) -> Result<Grant, &'static str> {
         header,
         life,
         renew_in: fields.refresh_in.as_ref().and_then(seconds),
+        skew: None,
     })
 }
 

@@ -1,7 +1,8 @@
 //! An application with a certificate: it proves itself by an assertion that its private key signs
 //! (RFC 7523; Microsoft's form of it is in "certificate credentials" of its identity platform).
 //!
-//! Certificate and key are read anew for each token, so that new ones need no restart.
+//! Certificate and key are read anew for each token, so that new ones need no restart; and an
+//! assertion is made for the time that the login endpoint has told last.
 
 use super::Asking;
 use super::answer::{Grant, Refusal};
@@ -26,26 +27,35 @@ pub(super) async fn grant(
         client_id: &application.client_id,
         login: &application.login,
     };
-    let assertion = {
-        let key = read_signing_key(&identity.certificate_file, identity.key_file.as_deref())
-            .map_err(|what| Refusal::Secret(format!("the certificate, {what}")))?;
-        // unlike every other: a second one with the same is refused as a replay
-        let mut number = [0; 16];
-        SystemRandom::new()
-            .fill(&mut number)
-            .ok()
-            .and_then(|()| {
-                let number = URL_SAFE_NO_PAD.encode(number);
-                let to = (claim.url(), application.client_id.as_str());
-                assertion(&key, (&to.0, to.1), &number, asking.clock.wall())
-            })
-            .ok_or_else(|| {
-                Refusal::Secret("no assertion: the system gives no random bytes".into())
-            })?
-    };
+    let (identity_there, to) = (identity.clone(), claim.url());
+    let now = asking.now_there();
+    // the password of a PKCS#12 file takes a second at the worst, for which uploads must not wait
+    let made = tokio::task::spawn_blocking(move || sign(&identity_there, &to, now)).await;
+    let assertion =
+        made.map_err(|_| Refusal::Secret("no thread to sign an assertion on".into()))??;
     claim
         .ask(Proof::Assertion(assertion.as_bytes()), asking)
         .await
+}
+
+fn sign(
+    identity: &ClientCertificate,
+    audience: &str,
+    now: Wall,
+) -> Result<Zeroizing<String>, Refusal> {
+    let key = read_signing_key(identity)
+        .map_err(|what| Refusal::Secret(format!("the certificate, {what}")))?;
+    // unlike every other: a second one with the same is refused as a replay
+    let mut number = [0; 16];
+    SystemRandom::new()
+        .fill(&mut number)
+        .ok()
+        .and_then(|()| {
+            let number = URL_SAFE_NO_PAD.encode(number);
+            let to = (audience, identity.application.client_id.as_str());
+            assertion(&key, to, &number, now)
+        })
+        .ok_or_else(|| Refusal::Secret("no assertion: the system gives no random bytes".into()))
 }
 
 /// A JWT (RFC 7519) that says that `client_id` wants a token at `audience`.

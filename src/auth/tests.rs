@@ -231,17 +231,11 @@ async fn neither_secret_nor_token_is_ever_shown() {
 }
 
 #[test]
-fn a_token_is_renewed_ten_minutes_early_or_at_half_of_a_long_life() {
-    for (life, age) in [
-        (3600, 3000),
-        (7199, 6599),
-        (7200, 3600),
-        (86_400, 43_200),
-        (1000, 500),
-        (2, 1),
-    ] {
-        let seconds = Duration::from_secs;
-        assert_eq!(age_max(seconds(life)), seconds(age), "{life}");
+fn a_token_is_renewed_at_half_of_its_life_or_earlier_and_not_by_all_at_once() {
+    let seconds = Duration::from_secs;
+    for (life, latest, earliest) in [(3600, 1800, 1620), (86_400, 43_200, 38_880)] {
+        assert_eq!(age_max(seconds(life), 0.0), seconds(latest));
+        assert_eq!(age_max(seconds(life), 1.0), seconds(earliest));
     }
 }
 

@@ -142,8 +142,12 @@ pub(super) fn endpoint(value: &DeValue<'_>, checked: bool) -> Checked<EndpointUr
 }
 
 /// Where tokens are asked for. With `checked`, only hosts of Microsoft's or this machine: the host
-/// gets the secret.
-pub(super) fn authority(value: &DeValue<'_>, checked: bool) -> Checked<EndpointUrl> {
+/// gets the secret. Of `must` only, if that is known.
+pub(super) fn authority(
+    value: &DeValue<'_>,
+    checked: bool,
+    must: Option<&Cloud>,
+) -> Checked<EndpointUrl> {
     const ALLOWED: &str =
         "the base URL of the login host, like \"https://login.microsoftonline.com\"";
     let url = base_url(text(value, ALLOWED)?, ALLOWED)?;
@@ -154,6 +158,19 @@ pub(super) fn authority(value: &DeValue<'_>, checked: bool) -> Checked<EndpointU
             logins.collect::<Vec<_>>().join(", ")
         );
         return Err(Wrong::new("not a login host of Microsoft's", allowed));
+    }
+    if let (Some(must), Some(login)) = (must, Cloud::of_login(url.host()))
+        && must != login
+    {
+        let what = format!(
+            "a login host of the {} cloud for an endpoint in the {} cloud",
+            login.name, must.name
+        );
+        let allowed = format!(
+            "{}, or any with endpoint_check = false",
+            must.logins.join(", ")
+        );
+        return Err(Wrong::new(what, allowed));
     }
     Ok(url)
 }
@@ -359,13 +376,21 @@ pub(super) fn tenant(value: &DeValue<'_>) -> Checked<String> {
 }
 
 /// A scope for the client credentials grant.
-pub(super) fn scope(value: &DeValue<'_>) -> Checked<String> {
+/// Of `must` only, if that is known.
+pub(super) fn scope(value: &DeValue<'_>, must: Option<&Cloud>) -> Checked<String> {
     const ALLOWED: &str = "audience and /.default, like \"https://monitor.azure.com/.default\"";
     let text = text(value, ALLOWED)?;
     let audience = text.strip_suffix("/.default").unwrap_or_default();
     let plain = |c: char| c.is_ascii_graphic();
     if audience.is_empty() || audience.len() > 256 || !audience.chars().all(plain) {
         return Err(Wrong::new("not a scope", ALLOWED));
+    }
+    if let Some(must) = must
+        && text.replace("//.default", "/.default") != must.scope
+    {
+        let what = format!("not the scope of the {} cloud", must.name);
+        let allowed = format!("{}, or any with endpoint_check = false", must.scope);
+        return Err(Wrong::new(what, allowed));
     }
     Ok(text.to_owned())
 }
@@ -469,11 +494,21 @@ mod tests {
     fn without_the_check_any_host_will_do_but_http_still_will_not() {
         assert!(with("https://relay.example", |value| endpoint(value, false)).is_ok());
         assert!(with("http://relay.example", |value| endpoint(value, false)).is_err());
-        assert!(with("https://login.example", |value| authority(value, false)).is_ok());
-        assert!(with("https://login.example", |value| authority(value, true)).is_err());
+        assert!(
+            with("https://login.example", |value| authority(
+                value, false, None
+            ))
+            .is_ok()
+        );
+        assert!(
+            with("https://login.example", |value| authority(
+                value, true, None
+            ))
+            .is_err()
+        );
         assert!(
             with("https://login.microsoftonline.us", |value| authority(
-                value, true
+                value, true, None
             ))
             .is_ok()
         );
@@ -536,9 +571,14 @@ mod tests {
             assert!(with(text, tenant).is_err(), "{text}");
         }
         assert!(with("example.com", |value| guid(value, "an id")).is_err());
-        assert!(with("https://monitor.azure.com//.default", scope).is_ok());
+        assert!(
+            with("https://monitor.azure.com//.default", |value| scope(
+                value, None
+            ))
+            .is_ok()
+        );
         for text in ["/.default", "https://monitor.azure.com", "a b/.default"] {
-            assert!(with(text, scope).is_err(), "{text}");
+            assert!(with(text, |value| scope(value, None)).is_err(), "{text}");
         }
     }
 }

@@ -9,10 +9,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
-use super::SecretFrom;
 use super::finding::Finding;
-use super::signing::{SigningKey, certificate_in, key_in};
+use super::signing::{SigningKey, certificates_in as signing_certificates_in, key_in};
 use super::value::bytes_text;
+use super::{ClientCertificate, SecretFrom};
 use crate::limits::{CA_BYTES_MAX, CERTIFICATE_BYTES_MAX, CONFIG_BYTES_MAX, SECRET_BYTES_MAX};
 
 /// What a file that the configuration names must hold.
@@ -22,8 +22,8 @@ pub(super) enum Holds {
     Secret,
     /// Certificates in PEM form.
     Certificates,
-    /// A certificate and its private key.
-    CertificateAndKey,
+    /// A certificate and its private key; the password of them is in that file.
+    CertificateAndKey(Option<PathBuf>),
     /// A certificate; its private key is in that file.
     CertificateFor(PathBuf),
     /// A private key.
@@ -66,10 +66,10 @@ impl NamedFile {
                 CA_BYTES_MAX,
                 "a file of certificates in PEM form, as in /etc/ssl/certs",
             ),
-            (Holds::CertificateAndKey, _) => (
+            (Holds::CertificateAndKey(_), _) => (
                 CERTIFICATE_BYTES_MAX,
-                "a PEM file with the certificate and its private key (RSA, PKCS#8 or PKCS#1, not \
-                 encrypted)",
+                "a file with the certificate and its private key (RSA): PEM (PKCS#8 or PKCS#1, not \
+                 encrypted), or PKCS#12",
             ),
             (Holds::CertificateFor(_), _) => (
                 CERTIFICATE_BYTES_MAX,
@@ -84,12 +84,18 @@ impl NamedFile {
             match &self.holds {
                 Holds::Secret => secret_good(&bytes),
                 Holds::Certificates => certificates_in(&bytes).map(drop),
-                Holds::CertificateAndKey => SigningKey::of(&bytes, &bytes).map(drop),
+                // a password that is bad by itself is reported as such
+                Holds::CertificateAndKey(password) => match password_in(password.as_deref()) {
+                    Ok(password) => SigningKey::of(&bytes, None, &password).map(drop),
+                    Err(_) => Ok(()),
+                },
                 Holds::Key => key_in(&bytes).map(drop),
                 // a key that is bad by itself is reported as such
                 Holds::CertificateFor(key) => match contents(key, CERTIFICATE_BYTES_MAX) {
-                    Ok((key, _)) if key_in(&key).is_ok() => SigningKey::of(&bytes, &key).map(drop),
-                    _ => certificate_in(&bytes).map(drop),
+                    Ok((key, _)) if key_in(&key).is_ok() => {
+                        SigningKey::of(&bytes, Some(&key), "").map(drop)
+                    }
+                    _ => signing_certificates_in(&bytes).map(drop),
                 },
             }?;
             Ok(mode)
@@ -156,17 +162,28 @@ pub fn read_secret(source: &SecretFrom) -> Result<Zeroizing<Vec<u8>>, String> {
 ///
 /// # Errors
 /// Why they cannot be used; trying again helps once that is mended.
-pub fn read_signing_key(certificate: &Path, key: Option<&Path>) -> Result<SigningKey, String> {
+pub fn read_signing_key(identity: &ClientCertificate) -> Result<SigningKey, String> {
     let read = |path: &Path| {
         let read = contents(path, CERTIFICATE_BYTES_MAX).map(|(bytes, _)| bytes);
         read.map_err(|what| format!("{}: {what}", path.display()))
     };
-    let certificates = read(certificate)?;
-    let made = match key {
-        Some(key) => SigningKey::of(&certificates, &read(key)?),
-        None => SigningKey::of(&certificates, &certificates),
+    let file = &identity.certificate_file;
+    let certificate = read(file)?;
+    let key = identity.key_file.as_deref().map(read).transpose()?;
+    let key = key.as_ref().map(|bytes| bytes.as_slice());
+    let password = password_in(identity.password_file.as_deref())?;
+    SigningKey::of(&certificate, key, &password)
+        .map_err(|what| format!("{}: {what}", file.display()))
+}
+
+/// The password in a file; an empty one if there is no file.
+fn password_in(file: Option<&Path>) -> Result<Zeroizing<String>, String> {
+    let Some(file) = file else {
+        return Ok(Zeroizing::default());
     };
-    made.map_err(|what| format!("{}: {what}", certificate.display()))
+    let bytes = read_secret(&SecretFrom::File(file.to_owned()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "not text".to_owned())?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// The text of the configuration file.

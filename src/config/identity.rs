@@ -98,8 +98,10 @@ pub struct ClientSecret {
 pub struct ClientCertificate {
     /// The application.
     pub application: Application,
-    /// PEM file of the certificate, and of the key if there is no other.
+    /// File of the certificate, and of the key if there is no other: PEM or PKCS#12.
     pub certificate_file: PathBuf,
+    /// File of the password of a PKCS#12 file, if it has one.
+    pub password_file: Option<PathBuf>,
     /// PEM file of the private key.
     pub key_file: Option<PathBuf>,
 }

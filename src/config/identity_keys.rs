@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Proxy;
-use super::azure::{self, Cloud, EndpointUrl};
+use super::azure::{self, CLOUDS, Cloud, EndpointUrl};
 use super::document::Section;
 use super::files::{Holds, NamedFile, named};
 use super::identity::{
@@ -39,10 +39,11 @@ const ARC: &str = "http://localhost:40342";
 /// Where it leaves its challenges.
 const ARC_TOKENS: &str = "/var/opt/azcmagent/tokens";
 
-/// Reads the section. `checked` says that hosts must be Microsoft's or this machine's.
+/// Reads the section. `cloud` is that of the endpoint, if it is known; `checked` says that hosts must
+/// be Microsoft's and of that cloud, or this machine's.
 pub(super) fn identity(
     mut section: Section<'_, '_, '_>,
-    cloud: &Cloud,
+    cloud: Option<&Cloud>,
     checked: bool,
     files: &mut Vec<NamedFile>,
 ) -> Option<Identity> {
@@ -53,8 +54,9 @@ pub(super) fn identity(
     let kind = kind?;
     let mut keys = Keys {
         section,
-        cloud,
+        cloud: cloud.unwrap_or(&CLOUDS[0]),
         checked,
+        must: cloud.filter(|_| checked),
         files,
     };
     let identity = match kind {
@@ -72,13 +74,14 @@ pub(super) fn identity(
             let application = keys.application();
             let path = "\"/etc/cefline/certificate.pem\"";
             let certificate_file = keys.section.required("certificate_file", path, value::path);
-            let key_file = keys.certificate(certificate_file.as_ref());
+            let (key_file, password_file) = keys.certificate(certificate_file.as_ref());
             application
                 .zip(certificate_file)
                 .map(|(application, certificate_file)| {
                     Identity::ClientCertificate(ClientCertificate {
                         application,
                         certificate_file,
+                        password_file,
                         key_file,
                     })
                 })
@@ -104,6 +107,8 @@ struct Keys<'s, 'r, 'd, 't> {
     section: Section<'r, 'd, 't>,
     cloud: &'s Cloud,
     checked: bool,
+    /// The only cloud that login host and scope may be of, if they are checked and it is known.
+    must: Option<&'s Cloud>,
     files: &'s mut Vec<NamedFile>,
 }
 
@@ -128,19 +133,20 @@ impl Keys<'_, '_, '_, '_> {
     }
 
     fn login(&mut self) -> Login {
-        let checked = self.checked;
+        let (checked, must) = (self.checked, self.must);
         let authority = self
             .section
             .or("authority", self.cloud.authority(), |written| {
-                azure::authority(written, checked)
+                azure::authority(written, checked, must)
             });
         let scope = self.scope();
         Login { authority, scope }
     }
 
     fn scope(&mut self) -> String {
-        let default = self.cloud.scope.to_owned();
-        self.section.or("scope", default, azure::scope)
+        let (default, must) = (self.cloud.scope.to_owned(), self.must);
+        self.section
+            .or("scope", default, |written| azure::scope(written, must))
     }
 
     fn note(&mut self, key: &'static str, source: SecretFrom, holds: Holds) {
@@ -153,13 +159,22 @@ impl Keys<'_, '_, '_, '_> {
         secret_from(section, SECRET, is_needed, self.files)
     }
 
-    /// The key's file; notes both.
-    fn certificate(&mut self, certificate_file: Option<&PathBuf>) -> Option<PathBuf> {
+    /// The files of the key and of the password; notes all.
+    fn certificate(
+        &mut self,
+        certificate_file: Option<&PathBuf>,
+    ) -> (Option<PathBuf>, Option<PathBuf>) {
         let key_file = self.section.optional("key_file", value::path);
+        let password_file = self.section.optional("password_file", value::path);
+        if key_file.is_some() && password_file.is_some() {
+            let allowed = "key_file with PEM, or password_file with PKCS#12";
+            let wrong = Wrong::new("beside key_file, which holds no password", allowed);
+            self.section.wrong("password_file", wrong);
+        }
         if let Some(file) = certificate_file {
             let holds = match &key_file {
                 Some(key_file) => Holds::CertificateFor(key_file.clone()),
-                None => Holds::CertificateAndKey,
+                None => Holds::CertificateAndKey(password_file.clone()),
             };
             let key = "sentinel.identity.certificate_file";
             self.note(key, SecretFrom::File(file.clone()), holds);
@@ -168,7 +183,11 @@ impl Keys<'_, '_, '_, '_> {
             let key = "sentinel.identity.key_file";
             self.note(key, SecretFrom::File(file.clone()), Holds::Key);
         }
-        key_file
+        if let Some(file) = &password_file {
+            let key = "sentinel.identity.password_file";
+            self.note(key, SecretFrom::File(file.clone()), Holds::Secret);
+        }
+        (key_file, password_file)
     }
 
     fn workload(&mut self) -> Workload {
@@ -230,7 +249,7 @@ impl Keys<'_, '_, '_, '_> {
     fn auto(&mut self) -> Option<Auto> {
         let workload = self.workload();
         let certificate_file = self.section.optional("certificate_file", value::path);
-        let key_file = self.certificate(certificate_file.as_ref());
+        let (key_file, password_file) = self.certificate(certificate_file.as_ref());
         let secret = self.secret(false);
         let scope = workload.login.scope.clone();
         let arc = self.arc(scope.clone());
@@ -255,6 +274,7 @@ impl Keys<'_, '_, '_, '_> {
             certificate: certificate.map(|(application, certificate_file)| ClientCertificate {
                 application,
                 certificate_file,
+                password_file,
                 key_file,
             }),
             secret: secret.map(|(application, secret)| ClientSecret {

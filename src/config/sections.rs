@@ -294,9 +294,7 @@ fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Opt
     let own = rules.iter().filter_map(|rule| rule.endpoint.as_ref());
     let hosts: Vec<&str> = endpoint.iter().chain(own).map(EndpointUrl::host).collect();
     let cloud = section.optional("cloud", |written| cloud(written, &hosts, checked));
-    let cloud = cloud
-        .or_else(|| Cloud::of_endpoint(hosts.first()?))
-        .unwrap_or(&CLOUDS[0]);
+    let cloud = cloud.or_else(|| Cloud::of_endpoint(hosts.first()?));
     let inner = section.section("identity", "sentinel.identity", true);
     let identity = identity_keys::identity(inner, cloud, checked, files);
     section.close();

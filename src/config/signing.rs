@@ -1,7 +1,12 @@
-//! A certificate and its private key, as far as they are needed to sign who we are.
+//! A certificate and its private key, as far as they are needed to sign who we are: out of PEM, or
+//! of PKCS#12.
+
+mod der;
+mod pkcs12;
 
 use std::fmt;
 
+use pkcs12::Unreadable;
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{KeyPair, RSA_PSS_SHA256, RsaKeyPair};
@@ -22,22 +27,56 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// The first certificate and the first private key of these PEM texts.
+    /// What these files hold: PEM, whose key may be in a file of its own, or PKCS#12.
     ///
     /// # Errors
     /// What is wrong with them, without any part of the key.
-    pub(super) fn of(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, String> {
-        let certificate = certificate_in(certificate_pem)?;
-        let key = key_in(key_pem)?;
+    pub(super) fn of(
+        certificate: &[u8],
+        key_pem: Option<&[u8]>,
+        password: &str,
+    ) -> Result<Self, String> {
+        match is_pem(certificate) || certificate.trim_ascii().is_empty() {
+            true => SigningKey::of_pem(certificate, key_pem.unwrap_or(certificate)),
+            false => SigningKey::of_pkcs12(certificate, password),
+        }
+    }
+
+    fn of_pem(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, String> {
+        SigningKey::matched(key_in(key_pem)?, &certificates_in(certificate_pem)?)
+    }
+
+    fn of_pkcs12(file: &[u8], password: &str) -> Result<Self, String> {
+        let contents = pkcs12::read(file, password).map_err(|why| match why {
+            Unreadable::Broken => "neither PEM nor PKCS#12, or broken".to_owned(),
+            Unreadable::Indefinite => {
+                "PKCS#12 in BER form: write it anew with `openssl pkcs12`".to_owned()
+            }
+            Unreadable::Password if password.is_empty() => {
+                "PKCS#12 that needs a password, in password_file".to_owned()
+            }
+            Unreadable::Password => "the password in password_file does not open it".to_owned(),
+            Unreadable::Scheme(what) => format!("PKCS#12 of a kind that is not known: {what}"),
+        })?;
+        let key = contents.keys.first().ok_or("no private key in it")?;
+        let key = RsaKeyPair::from_pkcs8(key).map_err(unusable)?;
+        SigningKey::matched(key, &contents.certificates)
+    }
+
+    /// The certificate of this key; others are those of authorities.
+    fn matched(key: RsaKeyPair, certificates: &[impl AsRef<[u8]>]) -> Result<Self, String> {
         // DER has one form only: a certificate of this key holds exactly these bytes
         let public = key.public_key().as_ref();
-        if memchr::memmem::find(&certificate, public).is_none() {
-            return Err("the certificate is not of this private key".into());
-        }
-        Ok(SigningKey {
-            key,
-            thumbprint: digest(&SHA256, &certificate).as_ref().to_vec(),
-        })
+        let is_of_key = |one: &&[u8]| memchr::memmem::find(one, public).is_some();
+        let certificate = certificates.iter().map(AsRef::as_ref).find(is_of_key);
+        let Some(certificate) = certificate else {
+            return Err(match certificates.is_empty() {
+                true => "no certificate in it".into(),
+                false => "the certificate is not of this private key".into(),
+            });
+        };
+        let thumbprint = digest(&SHA256, certificate).as_ref().to_vec();
+        Ok(SigningKey { key, thumbprint })
     }
 
     /// SHA-256 of the certificate's DER, by which Entra finds it.
@@ -61,25 +100,33 @@ impl SigningKey {
     }
 }
 
-/// The first certificate of a PEM text.
-pub(super) fn certificate_in(pem: &[u8]) -> Result<CertificateDer<'static>, String> {
-    CertificateDer::from_pem_slice(pem).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => "no certificate in it".to_owned(),
-        error => format!("the certificate in it is broken ({error})"),
-    })
+/// PEM may have text in front of it.
+fn is_pem(file: &[u8]) -> bool {
+    memchr::memmem::find(file, b"-----BEGIN ").is_some()
+}
+
+fn unusable(why: ring::error::KeyRejected) -> String {
+    format!("the private key in it is not an RSA key of 2048 bits or more ({why})")
+}
+
+/// The certificates of a PEM text; at least one.
+pub(super) fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err("no certificate in it".to_owned()),
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("the certificate in it is broken ({error})")),
+    }
 }
 
 /// The first private key of a PEM text.
 pub(super) fn key_in(pem: &[u8]) -> Result<RsaKeyPair, String> {
-    let broken = |why: ring::error::KeyRejected| {
-        format!("the private key in it is not an RSA key of 2048 bits or more ({why})")
-    };
     match PrivateKeyDer::from_pem_slice(pem) {
         Ok(PrivateKeyDer::Pkcs8(der)) => {
-            RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(broken)
+            RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(unusable)
         }
         Ok(PrivateKeyDer::Pkcs1(der)) => {
-            RsaKeyPair::from_der(der.secret_pkcs1_der()).map_err(broken)
+            RsaKeyPair::from_der(der.secret_pkcs1_der()).map_err(unusable)
         }
         Ok(_) => Err("the private key in it is not an RSA key".into()),
         Err(rustls::pki_types::pem::Error::NoItemsFound) => {
@@ -93,3 +140,6 @@ pub(super) fn key_in(pem: &[u8]) -> Result<RsaKeyPair, String> {
         Err(_) => Err("the private key in it is broken".into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,3 +144,35 @@ async fn a_workloads_token_is_read_anew_and_must_fit() {
         "{text}"
     );
 }
+
+const PKCS12: &str = "kind = \"client_certificate\"\nauthority = \"URL\"\ntenant_id = \"TENANT\"\n\
+                      client_id = \"CLIENT\"\ncertificate_file = \"SAMPLE\"\n";
+
+#[tokio::test]
+async fn a_certificate_in_pkcs12_gets_tokens_by_its_password_from_a_file() {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/identity");
+    let certificate = std::fs::read_to_string(format!("{samples}/certificate.pem")).unwrap();
+    let bench = registered(&certificate);
+    bench.file("password", "pass w\u{f6}rd\n");
+    let lines = |name: &str| PKCS12.replace("SAMPLE", &format!("{samples}/{name}"));
+    let password = "password_file = \"FOLDER/password\"\n";
+    for name in ["modern.p12", "legacy.p12", "java.p12"] {
+        let token = bench.ask(&(lines(name) + password)).await.unwrap();
+        assert_eq!(bench.upload(&token).await, 204);
+    }
+    bench.ask(&lines("no_password.p12")).await.unwrap();
+    let needed = bench.ask(&lines("modern.p12")).await.unwrap_err();
+    assert!(
+        needed.contains("modern.p12: PKCS#12 that needs a password"),
+        "{needed}"
+    );
+    bench.file("password", "canary");
+    let wrong = bench
+        .ask(&(lines("modern.p12") + password))
+        .await
+        .unwrap_err();
+    assert!(
+        wrong.contains("does not open it") && !wrong.contains("canary"),
+        "{wrong}"
+    );
+}

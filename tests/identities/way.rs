@@ -105,6 +105,14 @@ async fn the_difference_of_two_clocks_is_named() {
     let text = bench.ask(&lines).await.unwrap_err();
     let skew = text.contains("clock is 1799 s behind") || text.contains("clock is 1800 s behind");
     assert!(text.contains("AADSTS700024") && skew, "{text}");
+    // the answer has told the time: the next try is for that
+    let auth = bench.auth("", &lines);
+    assert!(bench.permit(&auth).await.is_err());
+    while let Err(denied) = bench.permit(&auth).await {
+        let text = denied.refusal.to_string();
+        assert!(bench.clock.mono() < denied.retry_at, "{text}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     // small differences are survived
     for seconds in [-240.0, 240.0] {
         bench
