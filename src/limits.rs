@@ -172,6 +172,8 @@ pub const PACE_MINUTE: Duration = Duration::from_secs(60);
 /// What may go at once after a silence, in time of the steady rate: enough for eight requests at a
 /// time under the documented limits, and little enough for a minute not to take much more than it may.
 pub const PACE_BURST: Duration = Duration::from_secs(1);
+/// Rules share bytes over this time; what one was given before is forgotten.
+pub const GIVEN_MEMORY: Duration = Duration::from_secs(10);
 /// Slowest pace that 429 can teach, in bytes a second: a two-hundredth of the documented limit. No rule is known to
 /// take less, and a service that answers 429 at random must not bring us to a stop.
 pub const PACE_LEAST: f64 = RULE_BYTES_A_MINUTE_LEAST as f64 / 60.0;

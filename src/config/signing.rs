@@ -43,6 +43,10 @@ impl SigningKey {
     }
 
     fn of_pem(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, String> {
+        if memchr::memmem::find(certificate_pem, b"-----BEGIN CERTIFICATE").is_none() {
+            return Err("no certificate in it".into());
+        }
+        // the key first: a broken one would seem to break the certificates beside it
         SigningKey::matched(key_in(key_pem)?, &certificates_in(certificate_pem)?)
     }
 

@@ -22,7 +22,7 @@ use super::body_limit::BodyLimit;
 use super::pace::{MinuteLimits, Pace};
 use crate::clock::Mono;
 use crate::config::Config;
-use crate::limits::{HOLD_FIRST, HOLD_MOST, REFUSALS_UNPROVEN_MAX};
+use crate::limits::{GIVEN_MEMORY, HOLD_FIRST, HOLD_MOST, REFUSALS_UNPROVEN_MAX};
 use crate::planted::{Bug, is_planted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -127,6 +127,8 @@ struct List {
     rules: Vec<Rule>,
     /// Where the rule stood whose turn was the last: see [`Rule::given`].
     given: u64,
+    /// Turns given so far.
+    turns: u64,
 }
 
 /// What there is to say about a rule, for metrics.
@@ -153,8 +155,12 @@ struct Rule {
     paused_until: Mono,
     /// A request was let through to a held rule and has not ended yet.
     is_probed: bool,
-    /// Bytes that it was given, and those that it missed while it was closed.
+    /// Bytes that it was given, and those that it missed while it was closed...
     given: u64,
+    /// ...since when.
+    given_at: Mono,
+    /// Number of its last turn.
+    used_at: u64,
     pace: Pace,
     requests: u64,
     throttled: u64,
@@ -187,6 +193,8 @@ impl Rules {
             paused_until: Mono(0),
             is_probed: false,
             given: 0,
+            given_at: Mono(0),
+            used_at: 0,
             pace: Pace::new(limits),
             requests: 0,
             throttled: 0,
@@ -199,6 +207,7 @@ impl Rules {
             rules: Mutex::new(List {
                 rules: vec![rule; rules_count],
                 given: 0,
+                turns: 0,
             }),
             body_limit,
             changed: Notify::new(),
@@ -215,13 +224,18 @@ impl Rules {
             list.hold_up(now);
             return Turn::Wait(list.next_change(now));
         };
-        let List { rules, given } = &mut *list;
+        let List {
+            rules,
+            given,
+            turns,
+        } = &mut *list;
         if let Some(rule) = rules.get_mut(index) {
             // What was refused has no choice of its rule, and so takes nobody's turn: else its
             // tries would keep the others away, which alone can prove that the rule works.
             if asker == Asker::Fresh {
-                *given = rule.given.max(*given);
-                rule.given = *given + bytes;
+                *turns += 1;
+                *given = rule.given_lately(*given, now).max(*given);
+                (rule.given, rule.given_at, rule.used_at) = (*given + bytes, now, *turns);
             }
             rule.requests += 1;
             rule.pace.sent(bytes, now);
@@ -352,7 +366,7 @@ impl List {
                 .enumerate()
                 .filter(|(_, rule)| may(rule) && rule.pace.ready_at() <= now);
             usable
-                .min_by_key(|(_, rule)| rule.given)
+                .min_by_key(|(_, rule)| (rule.given_lately(self.given, now), rule.used_at))
                 .map(|(index, _)| index)
         };
         let open = || least_given(&|rule| rule.is_open(now));
@@ -391,6 +405,15 @@ impl List {
 }
 
 impl Rule {
+    /// What it was given, against the others. Where little comes, one long body must not keep a
+    /// rule out of its turns for many short ones.
+    fn given_lately(&self, others: u64, now: Mono) -> u64 {
+        match now.since(self.given_at) < GIVEN_MEMORY {
+            true => self.given,
+            false => self.given.min(others),
+        }
+    }
+
     fn is_open(&self, now: Mono) -> bool {
         match self.standing {
             Standing::Open => true,
@@ -608,6 +631,14 @@ mod tests {
             given.iter().all(|bytes| (99_000..101_000).contains(bytes)),
             "{given:?}"
         );
+    }
+
+    #[test]
+    fn where_little_comes_a_long_body_costs_its_rule_no_turns() {
+        let rules = rules_of(2);
+        assert_eq!(rules.turn(Asker::Fresh, 1_000_000, at(0)), Turn::Use(A));
+        let turns = [30, 60, 90, 120].map(|seconds| turn(&rules, seconds));
+        assert_eq!(turns, [B, A, B, A].map(Turn::Use));
     }
 
     #[tokio::test]
