@@ -150,7 +150,7 @@ const PKCS12: &str = "kind = \"client_certificate\"\nauthority = \"URL\"\ntenant
 
 #[tokio::test]
 async fn a_certificate_in_pkcs12_gets_tokens_by_its_password_from_a_file() {
-    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/identity");
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys");
     let certificate = std::fs::read_to_string(format!("{samples}/certificate.pem")).unwrap();
     let bench = registered(&certificate);
     bench.file("password", "pass w\u{f6}rd\n");

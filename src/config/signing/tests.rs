@@ -9,7 +9,7 @@ const PASSWORD: &str = "pass wörd";
 const THUMBPRINT: &str = "uFj4HWMGrio-UjFts8L-1o8-8cahsN9521m9vz5gA1I";
 
 fn file(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/samples/identity/");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/");
     std::fs::read(format!("{folder}{name}")).unwrap()
 }
 
