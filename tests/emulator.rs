@@ -1,6 +1,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 //! The emulator over real sockets and real TLS: each check, each fault, each way of asking.
 
+#[path = "support/awaited.rs"]
+mod awaited;
+
+use awaited::awaited;
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
@@ -705,14 +709,8 @@ async fn a_role_on_its_way_is_403_until_it_is_there() {
 
 /// Asks until it is true.
 async fn wait_for(mut condition: impl AsyncFnMut() -> bool) {
-    let clock = Clock::start();
-    while !condition().await {
-        assert!(
-            clock.mono().since(cefline::clock::Mono(0)) < DEADLINE,
-            "it did not happen in time"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let look = async || condition().await.then_some(());
+    awaited("what is asked for", DEADLINE, look).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Applications: by certificate and by a workload's token.
 
+use crate::SOON;
+use crate::awaited::awaited;
 use crate::bench::Bench;
 use crate::keys::made;
 use cefline::emulator::Options;
@@ -76,9 +78,10 @@ async fn a_new_certificate_needs_no_restart() {
         "certificate.pem",
         &format!("{}{}", new.certificate, new.pkcs8),
     );
-    while bench.permit(&auth).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    awaited("the new certificate is used", SOON, async || {
+        bench.permit(&auth).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Identities that a machine has: by the metadata service, and by the agent of Azure Arc.
 
+use crate::SOON;
+use crate::awaited::awaited;
 use crate::bench::Bench;
 use cefline::emulator::faults::ArcFault;
 use cefline::emulator::{Faults, Options};
@@ -85,9 +87,10 @@ async fn a_metadata_service_that_is_being_updated_is_waited_for() {
     );
     let wait = denied.retry_at.since(bench.clock.mono());
     assert!(wait > Duration::from_secs(4), "{wait:?}");
-    while bench.permit(&auth).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    awaited("the metadata service is back", SOON, async || {
+        bench.permit(&auth).await.ok()
+    })
+    .await;
     assert!(bench.clock.mono() >= denied.retry_at);
 }
 

@@ -3,8 +3,17 @@
 //! each double refuses.
 
 mod application;
+#[path = "../support/awaited.rs"]
+mod awaited;
 mod bench;
 mod keys;
 mod machine;
 mod secrecy;
+#[path = "../support/until.rs"]
+mod until;
 mod way;
+
+use std::time::Duration;
+
+/// Whatever should happen soon has happened by then.
+const SOON: Duration = Duration::from_secs(60);

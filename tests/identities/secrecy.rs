@@ -1,17 +1,15 @@
 //! What proves who we are stands nowhere: the program is run with logs at `trace`, and all that it
 //! shows and leaves behind is searched.
 
+use crate::SOON;
 use crate::bench::Bench;
 use crate::keys::made;
-use cefline::clock::{Clock, Mono};
+use crate::until::until;
 use cefline::emulator::{Faults, Options};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Every token and every assertion is a JWT, and begins so.
 const JWT: &str = "eyJ";
@@ -31,17 +29,6 @@ fn page(port: u16, path: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let clock = Clock::start();
-    while !is_so() {
-        assert!(
-            clock.mono().since(Mono(0)) < DEADLINE,
-            "{what} did not come"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn end(mut child: Child) -> String {
@@ -100,14 +87,16 @@ fn run(bench: &Bench, identity: &str, env: &[(&str, &str)]) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    until("the port", || {
-        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    until("the port opens", SOON, || {
+        TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
     });
     let mut sender = TcpStream::connect(("127.0.0.1", port)).unwrap();
     sender
         .write_all(b"CEF:0|Vendor|Product|1|1|name|5|msg=hello\n")
         .unwrap();
-    until("the row", || bench.emulator.stats().rows_stored > stored);
+    until("a row is stored", SOON, || {
+        (bench.emulator.stats().rows_stored > stored).then_some(())
+    });
     let mut shown = page(metrics, "/metrics") + &page(metrics, "/readyz");
     let refused = Faults {
         token_refused: true,
@@ -119,8 +108,8 @@ fn run(bench: &Bench, identity: &str, env: &[(&str, &str)]) -> String {
         .write_all(b"CEF:0|Vendor|Product|1|1|name|5|msg=again\n")
         .unwrap();
     let refusals = bench.emulator.stats().tokens_refused;
-    until("a refusal", || {
-        bench.emulator.stats().tokens_refused > refusals
+    until("a token is refused", SOON, || {
+        (bench.emulator.stats().tokens_refused > refusals).then_some(())
     });
     shown += &page(metrics, "/metrics");
     shown += &page(metrics, "/readyz");

@@ -1,8 +1,8 @@
 //! Faults of this machine and of the configuration.
 
 use crate::skip::skipped;
+use crate::until::until;
 use crate::world::{Outcome, PROGRAM, World, free_port};
-use cefline::clock::{Clock, Mono};
 use cefline::spool::Lock;
 use nix::unistd::geteuid;
 use std::io::Write;
@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -34,11 +35,9 @@ fn started(mut command: Command) -> Running {
 }
 
 fn until_open(address: SocketAddr) {
-    let clock = Clock::start();
-    while TcpStream::connect(address).is_err() {
-        assert!(clock.mono() < Mono(0).plus(SOON), "{address} does not open");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until(&format!("{address} opens"), SOON, || {
+        TcpStream::connect(address).ok().map(drop)
+    });
 }
 
 #[test]
@@ -470,27 +469,23 @@ fn a_cefline_that_runs_is_known_and_not_disturbed() {
 }
 
 /// Sends a message every few milliseconds until it is dropped.
-struct Sender(std::sync::Arc<std::sync::atomic::AtomicBool>);
+struct Sender {
+    _stop: mpsc::Sender<()>,
+}
 
 impl Sender {
     fn of(to: &str, message: &'static str) -> Sender {
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (told, mut stream) = (stop.clone(), TcpStream::connect(to).unwrap());
+        let (stop, stopped) = mpsc::channel();
+        let mut stream = TcpStream::connect(to).unwrap();
         std::thread::spawn(move || {
-            while !told.load(std::sync::atomic::Ordering::Relaxed) {
+            let pause = Duration::from_millis(5);
+            while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
                 if stream.write_all(message.as_bytes()).is_err() {
                     return;
                 }
-                std::thread::sleep(Duration::from_millis(5));
             }
         });
-        Sender(stop)
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        Sender { _stop: stop }
     }
 }
 

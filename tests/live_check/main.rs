@@ -16,4 +16,6 @@ mod reach;
 mod servers;
 #[path = "../support/skip.rs"]
 mod skip;
+#[path = "../support/until.rs"]
+mod until;
 mod world;

@@ -1,9 +1,11 @@
 //! Processes of the built binary: started with what they need, watched, and killed when dropped.
 
+#[path = "../support/until.rs"]
+mod until;
+
 use crate::account::Account;
 use crate::http::{self, Answer};
 use crate::table::Table;
-use cefline::clock::{Clock, Mono};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -14,30 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tempfile::TempDir;
+pub(crate) use until::until;
 
 /// The built binary.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cefline");
-/// Between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(10);
 /// A process on a busy machine is ready by then.
 pub(crate) const START_TIME: Duration = Duration::from_secs(30);
 /// Whatever should happen soon has happened by then.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
-
-/// Looks until there is something to see, and fails past `time`.
-pub(crate) fn until<T>(what: &str, time: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let clock = Clock::start();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(
-            clock.mono() < Mono(0).plus(time),
-            "not within {time:?}: {what}"
-        );
-        thread::sleep(LOOK);
-    }
-}
 
 /// What a process has written, while it writes.
 type Output = Arc<Mutex<Vec<u8>>>;
