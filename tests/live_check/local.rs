@@ -470,12 +470,12 @@ fn a_cefline_that_runs_is_known_and_not_disturbed() {
 
 /// Sends a message every few milliseconds until it is dropped.
 struct Sender {
-    _stop: mpsc::Sender<()>,
+    _stop: mpsc::SyncSender<()>,
 }
 
 impl Sender {
     fn of(to: &str, message: &'static str) -> Sender {
-        let (stop, stopped) = mpsc::channel();
+        let (stop, stopped) = mpsc::sync_channel::<()>(0);
         let mut stream = TcpStream::connect(to).unwrap();
         std::thread::spawn(move || {
             let pause = Duration::from_millis(5);
