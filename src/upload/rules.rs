@@ -364,7 +364,7 @@ impl List {
                 .rules
                 .iter()
                 .enumerate()
-                .filter(|(_, rule)| may(rule) && rule.pace.ready_at() <= now);
+                .filter(|(_, rule)| may(rule) && rule.is_in_pace(now));
             usable
                 .min_by_key(|(_, rule)| (rule.given_lately(self.given, now), rule.used_at))
                 .map(|(index, _)| index)
@@ -378,7 +378,7 @@ impl List {
                 .or_else(open)
                 .or_else(|| least_given(&Rule::is_suspected)),
             Asker::Refused(RuleIndex(index)) => {
-                let may = |rule: &Rule| rule.is_open(now) && rule.pace.ready_at() <= now;
+                let may = |rule: &Rule| rule.is_open(now) && rule.is_in_pace(now);
                 let is_open = self.rules.get(index).is_some_and(may);
                 is_open.then_some(index).or_else(open).or_else(probe)
             }
@@ -420,6 +420,10 @@ impl Rule {
             Standing::Paused(until) => now >= until,
             Standing::Held(..) => false,
         }
+    }
+
+    fn is_in_pace(&self, now: Mono) -> bool {
+        self.pace.ready_at() <= now
     }
 
     fn is_suspected(&self) -> bool {
