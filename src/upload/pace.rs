@@ -12,7 +12,7 @@
 //! - One 429 pauses the rule as long as it asks and teaches nothing: another sender may have used
 //!   the minute up. A second one soon after says that the limit is lower than we believe. The pause that it
 //!   asks for ends with the service's minute, so what the rule has accepted since that minute began is
-//!   what it takes in one.
+//!   what it takes in one; unless that minute began before our first request.
 //! - The pace grows again while it is what holds us up: by a little near what was last refused, and
 //!   fast far from it, beyond the start as well: "gradual increases" are taken, says Azure, limits are
 //!   raised, and other senders go away.
@@ -47,6 +47,8 @@ pub(super) struct Pace {
     most: f64,
     /// Bytes a second that were refused last; nothing yet if infinite.
     refused: f64,
+    /// When the first request went.
+    begun_at: Option<Mono>,
     /// When it last answered 429.
     refused_at: Option<Mono>,
     /// No news before then: of one refused minute there may be several answers.
@@ -128,6 +130,7 @@ impl Pace {
             bytes,
             requests: Bucket::new(limits.requests as f64),
             refused: f64::INFINITY,
+            begun_at: None,
             refused_at: None,
             deaf_until: Mono(0),
             is_binding: false,
@@ -151,6 +154,7 @@ impl Pace {
         for bucket in [&mut self.bytes, &mut self.requests] {
             bucket.fill(now);
         }
+        self.begun_at.get_or_insert(now);
         self.bytes.tokens -= bytes as f64;
         self.requests.tokens -= 1.0;
     }
@@ -195,6 +199,10 @@ impl Pace {
             return;
         }
         let minute_began = PACE_MINUTE.saturating_sub(asked.min(PACE_MINUTE));
+        // a minute that began before we did is not ours: what we sent in it says nothing of its limit
+        if self.begun_at.is_none_or(|at| now.since(at) < minute_began) {
+            return;
+        }
         // the first second of the minute is hardly ever a whole one
         let first = second_of(now).saturating_sub(minute_began.as_secs() + 1);
         let taken: u64 = self
@@ -288,6 +296,19 @@ mod tests {
     }
 
     #[test]
+    fn a_minute_that_began_before_the_first_request_teaches_nothing() {
+        for (first, learnt) in [(0.0, 19_800_000), (61.0, 2_000_000_000)] {
+            let mut pace = Pace::new(MinuteLimits::default());
+            pace.sent(20_000_000, at(first));
+            pace.throttled(Duration::from_secs(1), at(62.0));
+            pace.accepted(20_000_000, at(63.5));
+            // by this pause the minute began at 5 s
+            pace.throttled(Duration::from_secs(1), at(64.0));
+            assert_eq!(pace.bytes_a_minute(), learnt, "{first}");
+        }
+    }
+
+    #[test]
     fn a_429_long_after_another_is_the_first_of_its_kind() {
         let mut pace = Pace::new(MinuteLimits::default());
         pace.throttled(Duration::from_secs(1), at(10.0));
@@ -298,6 +319,7 @@ mod tests {
     #[test]
     fn a_pace_grows_only_while_it_holds_somebody_up() {
         let mut pace = Pace::new(MinuteLimits::default());
+        pace.sent(1, at(0.0));
         pace.throttled(Duration::from_secs(60), at(0.0));
         pace.accepted(20_000_000, at(61.0));
         pace.throttled(Duration::from_secs(58), at(62.0));
