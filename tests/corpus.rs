@@ -313,16 +313,7 @@ fn the_tables_are_those_of_the_reference() {
         .collect();
     let ours: BTreeMap<String, String> = COLUMNS
         .iter()
-        .map(|column| {
-            let kind = match column.kind {
-                Kind::Text => "string",
-                Kind::Int => "int",
-                Kind::Long => "long",
-                Kind::Real => "real",
-                Kind::DateTime => "datetime",
-            };
-            (column.name.into(), kind.into())
-        })
+        .map(|column| (column.name.into(), column.kind.name().into()))
         .collect();
     assert_eq!(ours, columns);
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -13,13 +13,14 @@ use cefline::spool::keeper::{Health, Loss};
 use cefline::spool::log::RECORDS_AT;
 use cefline::spool::quarantine::{FOLDER, Reason};
 use cefline::spool::ram::RamDisk;
-use cefline::spool::thread::{self, Standing, Start};
+use cefline::spool::thread::{self, Link, Standing, Start};
 use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Space, WhenFull};
 use spool_shared::{
     ReadBack, at, body, id_of, is_same, number, read_all, read_back, settings, start,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 const SEGMENT_BYTES: usize = 48 * 1024;
 const BLOCK: usize = 4096;
@@ -832,19 +833,23 @@ fn any_number_of_keepers_empties_the_logs_of_any_other() {
 
 // ---- its thread -----------------------------------------------------------------------------
 
-#[test]
-fn a_keeper_on_its_own_thread_does_as_it_is_told_and_ends() {
-    let standing = Arc::new(Standing::new(1));
-    let started = thread::start(Start {
+fn started(standing: &Arc<Standing>) -> (Link, JoinHandle<()>) {
+    thread::start(Start {
         index: 0,
         disk: RamDisk::default(),
         settings: settings(SEGMENT_BYTES),
         space: Arc::new(Space::new(1 << 40, Some(0))),
         folders: Box::new(|| Ok(Vec::new())),
         clock: Clock::start(),
-        standing: Arc::clone(&standing),
-    });
-    let (mut link, thread) = started.unwrap();
+        standing: Arc::clone(standing),
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_keeper_on_its_own_thread_does_as_it_is_told_and_ends() {
+    let standing = Arc::new(Standing::new(1));
+    let (mut link, thread) = started(&standing);
     assert!(matches!(link.events.blocking_recv(), Some(Event::Scanned)));
     let mut random = fastrand::Rng::with_seed(1);
     for id in 0..20 {
@@ -878,16 +883,7 @@ fn a_keeper_on_its_own_thread_does_as_it_is_told_and_ends() {
 
 #[test]
 fn a_thread_whose_link_is_dropped_ends() {
-    let started = thread::start(Start {
-        index: 0,
-        disk: RamDisk::default(),
-        settings: settings(SEGMENT_BYTES),
-        space: Arc::new(Space::new(1 << 40, Some(0))),
-        folders: Box::new(|| Ok(Vec::new())),
-        clock: Clock::start(),
-        standing: Arc::new(Standing::new(1)),
-    });
-    let (link, thread) = started.unwrap();
+    let (link, thread) = started(&Arc::new(Standing::new(1)));
     drop(link);
     thread.join().unwrap();
 }

@@ -18,7 +18,7 @@ use crate::limits::{
     CUSTOM_COLUMN_BYTES_MOST, CUSTOM_COLUMNS_MOST, DEPLOYED_RULES_MOST, RULE_NAME_BYTES_MOST,
     TRANSFORM_CHARS_MOST,
 };
-use crate::map::columns::{COLUMNS, Kind, Origin};
+use crate::map::columns::{COLUMNS, Origin};
 
 /// The stream that cefline sends to.
 pub const STREAM: &str = "Custom-CommonSecurityLog";
@@ -351,19 +351,9 @@ fn columns(choices: &Choices) -> Vec<Value> {
         .filter(|column| column.origin != Origin::Service);
     let own = choices.columns.iter();
     filled
-        .map(|one| column(one.name, kind_name(one.kind)))
+        .map(|one| column(one.name, one.kind.name()))
         .chain(own.map(|one| column(&one.name, one.kind)))
         .collect()
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Text => "string",
-        Kind::Int => "int",
-        Kind::Long => "long",
-        Kind::Real => "real",
-        Kind::DateTime => "datetime",
-    }
 }
 
 fn roles() -> Resource {

@@ -283,6 +283,18 @@ mod tests {
     use super::super::Verdict;
     use super::*;
 
+    impl Passage {
+        /// For whom the port is open.
+        pub(super) fn word(&self) -> &'static str {
+            let conditions = self.let_in.len() + self.kept_out.len();
+            match (&self.blocked, conditions) {
+                (Some(_), _) => "blocked",
+                (None, 0) => "open",
+                (None, _) => "some",
+            }
+        }
+    }
+
     fn rule(matches: Truth, action: Action) -> Rule {
         Rule {
             matches,
@@ -306,15 +318,7 @@ mod tests {
     }
 
     fn verdict(table: &Table) -> &'static str {
-        let passage = walk([table]);
-        match (
-            &passage.blocked,
-            passage.let_in.len() + passage.kept_out.len(),
-        ) {
-            (Some(_), _) => "blocked",
-            (None, 0) => "open",
-            (None, _) => "some",
-        }
+        walk([table]).word()
     }
 
     #[test]

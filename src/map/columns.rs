@@ -20,6 +20,20 @@ pub enum Kind {
     DateTime,
 }
 
+impl Kind {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Text => "string",
+            Kind::Int => "int",
+            Kind::Long => "long",
+            Kind::Real => "real",
+            Kind::DateTime => "datetime",
+        }
+    }
+}
+
 /// Who may fill a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

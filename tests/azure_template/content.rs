@@ -10,7 +10,7 @@ use cefline::emulator::kql::{Answer, answer, parse};
 use cefline::emulator::rows::read_rows;
 use cefline::emulator::table::{Schema, Table};
 use cefline::frame::{End, Frame};
-use cefline::map::columns::{COLUMNS, Kind};
+use cefline::map::columns::COLUMNS;
 use cefline::map::{Mapper, Source};
 use cefline::metrics::Tally;
 use cefline::page::RowPage;
@@ -382,16 +382,9 @@ fn the_workbook_is_json_and_asks_queries_of_ours() {
 
 /// The tables as variables without rows, so that the parser knows names and types.
 fn tables() -> String {
-    let columns = COLUMNS.iter().map(|column| {
-        let kind = match column.kind {
-            Kind::Text => "string",
-            Kind::Int => "int",
-            Kind::Long => "long",
-            Kind::Real => "real",
-            Kind::DateTime => "datetime",
-        };
-        format!("{}:{kind}", column.name)
-    });
+    let columns = COLUMNS
+        .iter()
+        .map(|column| format!("{}:{}", column.name, column.kind.name()));
     let columns: Vec<String> = columns.collect();
     // by Microsoft's page of the table
     let errors = "ClientRequestId:string, CorrelationId:string, InputStreamId:string, Message:string, \

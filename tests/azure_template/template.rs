@@ -2,7 +2,7 @@
 
 use crate::{azure, printed, skip::skipped};
 use cefline::azure::{arm, bicep, content, model::Template, rules};
-use cefline::map::columns::{COLUMNS, Kind, Origin};
+use cefline::map::columns::{COLUMNS, Origin};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -44,16 +44,7 @@ fn the_stream_declares_what_rows_have_and_nothing_else() {
     let filled: Vec<(String, String)> = COLUMNS
         .iter()
         .filter(|column| column.origin != Origin::Service)
-        .map(|column| {
-            let kind = match column.kind {
-                Kind::Text => "string",
-                Kind::Int => "int",
-                Kind::Long => "long",
-                Kind::Real => "real",
-                Kind::DateTime => "datetime",
-            };
-            (column.name.to_owned(), kind.to_owned())
-        })
+        .map(|column| (column.name.to_owned(), column.kind.name().to_owned()))
         .collect();
     assert_eq!(declared, filled);
     assert_eq!(declared.len(), 143);
