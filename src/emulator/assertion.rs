@@ -267,3 +267,201 @@ fn seconds(wall: Wall) -> i64 {
 fn coded(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::rsa::KeyPair as RsaKeyPair;
+    use ring::signature::RSA_PSS_SHA256;
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+
+    const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/");
+    const AUDIENCE: &str = "https://login.example/t/oauth2/v2.0/token";
+    const NOW: i64 = 1_800_000_000;
+
+    fn pem(name: &str) -> String {
+        std::fs::read_to_string(format!("{KEYS}{name}")).unwrap()
+    }
+
+    /// An application with the certificate that is registered, and its key.
+    struct Signer {
+        registered: Registered,
+        key: RsaKeyPair,
+        head: Value,
+        claims: Value,
+    }
+
+    impl Signer {
+        fn new() -> Self {
+            let registered = Registered::new(Some(&pem("certificate.pem"))).unwrap();
+            let key = PrivatePkcs8KeyDer::from_pem_slice(pem("key.pem").as_bytes()).unwrap();
+            let thumbprint = digest(&SHA256, &registered.certificates[0]);
+            Signer {
+                key: RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap(),
+                head: json!({"alg": "PS256", "typ": "JWT", "x5t#S256": URL_SAFE_NO_PAD.encode(thumbprint)}),
+                claims: json!({"aud": AUDIENCE, "iss": "c", "sub": "c", "jti": "1",
+                               "nbf": NOW - 60, "iat": NOW - 60, "exp": NOW + 540}),
+                registered,
+            }
+        }
+
+        fn signed(&self) -> String {
+            let signed = format!("{}.{}", coded(&self.head), coded(&self.claims));
+            let mut signature = vec![0; self.key.public().modulus_len()];
+            let random = SystemRandom::new();
+            self.key
+                .sign(&RSA_PSS_SHA256, &random, signed.as_bytes(), &mut signature)
+                .unwrap();
+            format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        }
+    }
+
+    fn check(registered: &Registered, assertion: &str, taken: &mut Taken) -> Result<(), Fault> {
+        let expected = Expected {
+            audience: AUDIENCE,
+            client_id: "c",
+            now: Wall(NOW * 1_000_000_000),
+        };
+        registered.check(assertion, &expected, taken)
+    }
+
+    fn number(result: Result<(), Fault>) -> u32 {
+        result.unwrap_err().number()
+    }
+
+    #[test]
+    fn an_assertion_of_the_application_is_taken_once() {
+        let mut signer = Signer::new();
+        let mut taken = Taken::default();
+        let assertion = signer.signed();
+        assert_eq!(check(&signer.registered, &assertion, &mut taken), Ok(()));
+        assert_eq!(
+            number(check(&signer.registered, &assertion, &mut taken)),
+            50_027
+        );
+        signer.claims["jti"] = json!("2");
+        let assertion = signer.signed();
+        assert_eq!(check(&signer.registered, &assertion, &mut taken), Ok(()));
+    }
+
+    #[test]
+    fn each_fault_of_an_own_assertion_is_refused() {
+        for (part, claim, value, refused) in [
+            ("head", "alg", json!("RS256"), 5_002_738),
+            ("head", "alg", json!("none"), 5_002_738),
+            ("head", "x5t#S256", json!("AAAA"), 700_027),
+            ("head", "x5t#S256", Value::Null, 700_027),
+            (
+                "claims",
+                "aud",
+                json!("https://login.example/other/oauth2/v2.0/token"),
+                700_023,
+            ),
+            ("claims", "aud", Value::Null, 700_023),
+            ("claims", "iss", json!("d"), 700_021),
+            ("claims", "sub", json!("d"), 700_021),
+            ("claims", "jti", Value::Null, 50_027),
+            ("claims", "jti", json!(""), 50_027),
+            ("claims", "exp", json!(NOW - CLOCK_SLACK), 700_024),
+            ("claims", "exp", Value::Null, 700_024),
+            ("claims", "exp", json!(NOW - 60 + LIFE_MOST + 1), 700_024),
+            ("claims", "nbf", json!(NOW + CLOCK_SLACK + 1), 700_024),
+            ("claims", "nbf", Value::Null, 700_024),
+        ] {
+            let mut signer = Signer::new();
+            match part {
+                "head" => signer.head[claim] = value.clone(),
+                _ => signer.claims[claim] = value.clone(),
+            }
+            let result = check(&signer.registered, &signer.signed(), &mut Taken::default());
+            assert_eq!(number(result), refused, "{claim}: {value}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_an_assertions_time_are_taken() {
+        for (nbf, exp) in [
+            (NOW - 60, NOW - CLOCK_SLACK + 1),
+            (NOW + CLOCK_SLACK, NOW + 900),
+            (NOW - 60, NOW - 60 + LIFE_MOST),
+        ] {
+            let mut signer = Signer::new();
+            signer.claims["nbf"] = json!(nbf);
+            signer.claims["exp"] = json!(exp);
+            let result = check(&signer.registered, &signer.signed(), &mut Taken::default());
+            assert_eq!(result, Ok(()), "{nbf}, {exp}");
+        }
+    }
+
+    #[test]
+    fn a_signature_must_be_that_of_the_certificates_key_over_these_bytes() {
+        let signer = Signer::new();
+        let good = signer.signed();
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let mut other = Signer::new();
+        other.claims["jti"] = json!("other");
+        let other = other.signed();
+        let (other_signed, _) = other.rsplit_once('.').unwrap();
+        for (assertion, refused) in [
+            // of another text
+            (format!("{other_signed}.{signature}"), 700_027),
+            (format!("{signed}.AAAA"), 700_027),
+            (format!("{signed}."), 700_027),
+            (signed.to_owned(), 50_027),
+            ("a.b".to_owned(), 50_027),
+            (String::new(), 50_027),
+        ] {
+            let result = check(&signer.registered, &assertion, &mut Taken::default());
+            assert_eq!(number(result), refused, "{assertion}");
+        }
+        // with the thumbprint of a certificate that is registered, and another's key
+        let registered = Registered::new(Some(&pem("other_certificate.pem"))).unwrap();
+        let mut signer = signer;
+        let thumbprint = digest(&SHA256, &registered.certificates[0]);
+        signer.head["x5t#S256"] = json!(URL_SAFE_NO_PAD.encode(thumbprint));
+        let result = check(&registered, &signer.signed(), &mut Taken::default());
+        assert_eq!(number(result), 700_027);
+    }
+
+    #[test]
+    fn each_fault_of_an_issuers_token_is_refused() {
+        let registered = Registered::new(None).unwrap();
+        let good = json!({"iss": ISSUER, "sub": SUBJECT, "aud": EXCHANGE_AUDIENCE,
+                          "iat": NOW, "nbf": NOW, "exp": NOW + 3600});
+        let mut taken = Taken::default();
+        for _ in 0..2 {
+            // an issuer's token may come again
+            let token = registered.issued(&good);
+            assert_eq!(check(&registered, &token, &mut taken), Ok(()));
+        }
+        for (claim, value, refused) in [
+            ("iss", json!("https://elsewhere.example"), 700_211),
+            ("aud", json!(AUDIENCE), 700_212),
+            (
+                "sub",
+                json!("system:serviceaccount:collectors:other"),
+                700_213,
+            ),
+            ("exp", json!(NOW - CLOCK_SLACK), 700_024),
+            ("nbf", json!(NOW + CLOCK_SLACK + 1), 700_024),
+        ] {
+            let mut claims = good.clone();
+            claims[claim] = value;
+            let token = registered.issued(&claims);
+            assert_eq!(
+                number(check(&registered, &token, &mut taken)),
+                refused,
+                "{claim}"
+            );
+        }
+        let stranger = Registered::new(None).unwrap();
+        let token = stranger.issued(&good);
+        assert_eq!(number(check(&registered, &token, &mut taken)), 50_013);
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_refused() {
+        assert!(Registered::new(Some("")).is_err());
+        assert!(Registered::new(Some("no PEM")).is_err());
+    }
+}

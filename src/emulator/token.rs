@@ -238,6 +238,12 @@ impl Fault {
         }
     }
 
+    /// The number behind `AADSTS`.
+    #[cfg(test)]
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
     fn reply(self, now: Wall, random: &mut fastrand::Rng) -> Reply {
         let stamp = super::stamp::time_text(now.0 - now.0.rem_euclid(1_000_000_000));
         let trace = guid(random);
