@@ -52,6 +52,7 @@ pub mod live;
 pub mod network;
 pub mod ports;
 pub mod probe;
+pub mod proxy;
 pub mod storage;
 pub mod token;
 pub mod traffic;

@@ -231,7 +231,15 @@ const KEPT_TO: &[(&str, &[&str])] = &[
             "check/live.rs",
         ],
     ),
-    ("hyper", &["watch.rs", "emulator", "upload/request.rs"]),
+    (
+        "hyper",
+        &[
+            "watch.rs",
+            "emulator",
+            "upload/request.rs",
+            "check/gather/proxy.rs",
+        ],
+    ),
     ("rcgen", &["emulator/tls.rs"]),
     ("clap", &["cli", "main.rs"]),
     ("listenfd", &["supervisor.rs"]),

@@ -5,6 +5,7 @@ pub mod host;
 pub mod network;
 pub mod ports;
 pub mod program;
+pub mod proxy;
 pub mod running;
 pub mod service;
 pub mod storage;

@@ -1,9 +1,10 @@
 //! The way of a message, step by step: gathers the facts of each step, has them judged, and skips
 //! what stands on a step that has failed.
 
-use super::gather::{host, network, ports, running, service, storage};
+mod reach;
+
+use super::gather::{host, ports, running, service, storage};
 use super::landing::{self, NoAnswer};
-use super::network::Host;
 use super::traffic::{self, Look, Seen};
 use super::{
     Finding, agent, claims, clock, firewall, ports as port, probe, storage as disk, token,
@@ -13,13 +14,12 @@ use crate::check;
 use crate::client::{Clients, Trust};
 use crate::clock::{Clock, Mono};
 use crate::compress::PayloadId;
-use crate::config::{Config, Identity, Loaded, Machine, Rule};
+use crate::config::{Config, Identity, Loaded, Machine};
 use crate::failure::Failure;
 use crate::limits::{CHECK_ASK_PAUSE_FIRST, CHECK_ASK_PAUSE_MOST};
 use crate::listen::uring;
 use reqwest::Client;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -182,13 +182,10 @@ impl Live<'_> {
     /// Everything that goes out of this machine.
     async fn service(&mut self) -> Result<(), Failure> {
         let hosts = self.hosts();
-        // the place of `sentinel.proxy`: what follows goes straight to the hosts
-        self.tell(super::network::no_proxy(&host::proxies_in_environment()));
         let trust = match Trust::new(&self.config.sentinel) {
             Ok(trust) => trust,
             Err(failure) => {
-                self.tell(super::network::no_authority(&failure.message));
-                self.without_trust(&hosts);
+                self.without_trust(&failure.message, &hosts);
                 return Ok(());
             }
         };
@@ -211,88 +208,6 @@ impl Live<'_> {
         let probes = self.probes(&client, permit.as_ref()).await?;
         self.landing(&clients, &probes).await;
         Ok(())
-    }
-
-    /// The login host and the endpoints; each once.
-    fn hosts(&self) -> Vec<Host> {
-        let sentinel = &self.config.sentinel;
-        let login = authority(&sentinel.identity).map(|url| Host {
-            url: url.clone(),
-            key: "sentinel.identity.authority",
-        });
-        let mut hosts: Vec<Host> = login.into_iter().collect();
-        for rule in &sentinel.rules {
-            let endpoint = self.endpoint_of(rule);
-            if !hosts.iter().any(|host| host.url == endpoint.url) {
-                hosts.push(endpoint);
-            }
-        }
-        hosts
-    }
-
-    fn endpoint_of(&self, rule: &Rule) -> Host {
-        Host {
-            url: self.config.sentinel.endpoint_of(rule).clone(),
-            key: match rule.endpoint {
-                Some(_) => "sentinel.rules",
-                None => "sentinel.endpoint",
-            },
-        }
-    }
-
-    fn without_trust(&mut self, hosts: &[Host]) {
-        for host in hosts {
-            for name in ["dns", "tcp", "clock_skew"] {
-                self.tell(Finding::after(name, host.about(), "tls"));
-            }
-        }
-        self.tell(Finding::after("token", "", "tls"));
-        self.tell(Finding::after("claims", "", "tls"));
-        for rule in &self.config.sentinel.rules {
-            self.tell(Finding::after("probe", rule.id.as_str(), "tls"));
-        }
-    }
-
-    async fn reach(&mut self, hosts: &[Host], trust: &Trust) {
-        let time = self.options.step_time;
-        let mut named: Vec<(&Host, Vec<IpAddr>)> = Vec::new();
-        for host in hosts {
-            let found = network::look_up(host, time).await;
-            self.tell(super::network::dns(host, &found));
-            named.push((host, found.and_then(Result::ok).unwrap_or_default()));
-        }
-        let mut open: Vec<(&Host, Option<SocketAddr>)> = Vec::new();
-        for (host, ips) in named {
-            let address = match ips.is_empty() {
-                true => {
-                    self.tell(Finding::after("tcp", host.about(), "dns"));
-                    None
-                }
-                false => {
-                    let (tried, address) = network::connect(&ips, host.port(), time).await;
-                    self.tell(super::network::tcp(host, &tried, time.as_secs()));
-                    address
-                }
-            };
-            open.push((host, address));
-        }
-        let has_ca_file = self.config.sentinel.ca_file.is_some();
-        for (host, address) in open {
-            let Some(address) = address else {
-                self.tell(Finding::after("tls", host.about(), "tcp"));
-                continue;
-            };
-            let (shaken, names) = match host.has_tls() {
-                true => network::shake(host, address, trust.tls(), time).await,
-                false => (super::network::Shaken::Yes("none".into()), None),
-            };
-            let names = names.as_ref();
-            self.tell(super::network::tls(host, &shaken, names, has_ca_file));
-        }
-    }
-
-    fn is_open(&self, host: &Host) -> bool {
-        !self.failed.contains(&("tls", host.about()))
     }
 
     async fn token(&mut self, clients: &Clients) -> Option<Permit> {

@@ -36,6 +36,15 @@ impl Host {
         self.url.as_str().starts_with("https://")
     }
 
+    /// Name and port, as HTTP writes them.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self.name().contains(':') {
+            true => format!("[{}]:{}", self.name(), self.port()),
+            false => format!("{}:{}", self.name(), self.port()),
+        }
+    }
+
     /// How a finding calls it.
     #[must_use]
     pub fn about(&self) -> String {
@@ -44,20 +53,6 @@ impl Host {
             port => format!("{}:{port}", self.name()),
         }
     }
-}
-
-/// That no proxy is configured; `variables` are those of the environment that name one, and are not
-/// followed.
-#[must_use]
-pub fn no_proxy(variables: &[String]) -> Finding {
-    let note = match variables {
-        [] => String::new(),
-        names => format!(
-            "; {} is set in this environment, and cefline takes none from there",
-            names.join(", ")
-        ),
-    };
-    Finding::ok("proxy", "", format!("none is configured{note}"))
 }
 
 /// That there is nobody to trust.
@@ -349,6 +344,11 @@ mod tests {
             let host = host(url);
             assert_eq!((host.name(), host.port()), (name, port), "{url}");
             assert_eq!(host.about(), about);
+            let written = match name {
+                "::1" => format!("[::1]:{port}"),
+                name => format!("{name}:{port}"),
+            };
+            assert_eq!(host.authority(), written);
         }
     }
 

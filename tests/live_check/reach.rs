@@ -4,6 +4,8 @@ use crate::servers;
 use crate::world::{World, free_port};
 use cefline::emulator::Tls;
 use cefline::emulator::faults::Outage;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
 
 const SKIPPED: [&str; 1] = ["probe"];
 
@@ -217,4 +219,119 @@ fn a_proxy_in_the_environment_is_remarked_and_not_followed() {
         what.contains("HTTPS_PROXY") && !what.contains("hunter2"),
         "{what}"
     );
+}
+
+fn by_proxy(address: impl std::fmt::Display) -> World {
+    World::new().keys(|keys| keys.sentinel_more = format!("proxy = \"http://{address}\""))
+}
+
+#[test]
+fn a_proxy_that_lets_all_through_is_used_for_all() {
+    let targets: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&targets);
+    let proxy = servers::proxy(move |head| {
+        seen.lock()
+            .unwrap()
+            .push(head.lines().next().unwrap().to_owned());
+        None
+    });
+    let world = by_proxy(proxy).asking("20");
+    let outcome = world.check();
+    outcome.is_well();
+    assert_eq!(outcome.verdict_of("proxy"), "ok");
+    assert_eq!(outcome.verdict_of("dns"), "skipped");
+    for name in ["tcp", "tls", "clock_skew", "token", "probe", "landing"] {
+        assert_eq!(outcome.verdict_of(name), "ok", "{outcome:#?}");
+    }
+    let what = outcome.named("tcp")[0]["what"].as_str().unwrap();
+    assert!(what.contains(&proxy.to_string()), "{what}");
+    let host = world.emulator.url().replace("https://", "");
+    let targets = targets.lock().unwrap();
+    assert!(
+        targets
+            .iter()
+            .all(|line| *line == format!("CONNECT {host} HTTP/1.1"))
+    );
+    // a tunnel, a handshake, the clock, the token, the probe, the query
+    assert!(targets.len() >= 6, "{targets:?}");
+}
+
+#[test]
+fn a_proxy_that_is_away_or_is_none_is_named_once() {
+    let skipped = ["tcp", "tls", "clock_skew", "token", "claims", "probe"];
+    let (silent, _held) = servers::black_hole();
+    for (address, what) in [
+        (free_port().to_string(), "refuses connections"),
+        (silent.to_string(), "within 2 s"),
+        ("no-such-name.invalid:3128".to_owned(), "name"),
+        (
+            servers::answering(b"SSH-2.0-x\r\n").to_string(),
+            "no HTTP proxy",
+        ),
+        (servers::answering(b"").to_string(), "no HTTP proxy"),
+    ] {
+        by_proxy(address)
+            .check()
+            .names("proxy", "failed", what, "sentinel.proxy")
+            .skips(&skipped);
+    }
+}
+
+#[test]
+fn a_proxy_that_wants_a_name_or_another_one_is_told_apart() {
+    const REFUSED: &str = "HTTP/1.1 407 Proxy Authentication Required\r\n\
+                           Proxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n";
+    // collector:pass~word
+    const GOOD: &str = "basic y29sbgvjdg9yonbhc3n+d29yza==";
+    let refuse = |head: &str| match head.to_ascii_lowercase().contains(GOOD) {
+        true => None,
+        false => Some(REFUSED),
+    };
+    by_proxy(servers::proxy(refuse))
+        .check()
+        .names("proxy", "failed", "wants a name", "sentinel.proxy_user")
+        .skips(&["tcp", "tls", "token", "probe"]);
+    for (password, is_good) in [("pass~word", true), ("other", false)] {
+        let world = by_proxy(servers::proxy(refuse));
+        let file = world.folder.path().join("proxy-password");
+        std::fs::write(&file, password).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        let world = world.keys(|keys| {
+            let file = file.display();
+            keys.sentinel_more +=
+                &format!("\nproxy_user = \"collector\"\nproxy_password_file = \"{file}\"");
+        });
+        let outcome = world.check();
+        match is_good {
+            true => outcome.is_well(),
+            false => outcome.names("proxy", "failed", "refuses name and password", "proxy_user"),
+        };
+    }
+}
+
+#[test]
+fn a_proxy_that_lets_one_host_through_is_named_for_the_other() {
+    for (answer, what, remedy) in [
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+            "refuses a tunnel to 127.0.0.2",
+            "have CONNECT to 127.0.0.2",
+        ),
+        (
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+            "cannot reach 127.0.0.2",
+            "sentinel.endpoint",
+        ),
+        ("", "opens no tunnel to 127.0.0.2", "have CONNECT"),
+    ] {
+        let proxy = servers::proxy(move |head| head.contains("127.0.0.2").then_some(answer));
+        let outcome = by_proxy(proxy)
+            .keys(|keys| keys.endpoint = "https://127.0.0.2:443".into())
+            .check();
+        outcome
+            .names("tcp", "failed", what, remedy)
+            .skips(&["probe"]);
+        assert_eq!(outcome.verdict_of("proxy"), "ok");
+        assert_eq!(outcome.verdict_of("token"), "ok");
+    }
 }

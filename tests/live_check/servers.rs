@@ -79,3 +79,37 @@ pub(crate) fn black_hole() -> (SocketAddr, (Socket, Vec<Socket>)) {
         .collect();
     (address, (socket, callers))
 }
+
+/// A proxy that knows CONNECT. `refuse` sees the head of each request and may answer in the proxy's
+/// place; else the tunnel is opened.
+pub(crate) fn proxy(
+    refuse: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static,
+) -> SocketAddr {
+    let refuse = Arc::new(refuse);
+    serve(move |mut client| {
+        let refuse = Arc::clone(&refuse);
+        thread::spawn(move || -> std::io::Result<()> {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte)?;
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            if let Some(answer) = refuse(&head) {
+                return client.write_all(answer.as_bytes());
+            }
+            let target = head.split(' ').nth(1).unwrap_or_default();
+            let mut server = TcpStream::connect(target)?;
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+            let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+            thread::spawn(move || {
+                // either side may end it
+                let _ = std::io::copy(&mut from, &mut to);
+                to.shutdown(std::net::Shutdown::Write)
+            });
+            std::io::copy(&mut server, &mut client)?;
+            client.shutdown(std::net::Shutdown::Write)
+        });
+    })
+}

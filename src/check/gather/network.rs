@@ -1,5 +1,6 @@
 //! The way to a host, step by step, each for a bounded time.
 
+use super::proxy;
 use crate::check::certificate::{self, Names};
 use crate::check::network::{Connected, Host, LookedUp, Shaken};
 use crate::limits::CHECK_ADDRESSES_MAX;
@@ -12,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -63,14 +65,23 @@ pub async fn connect(
     (tried, None)
 }
 
+/// How a host is come to.
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
+    /// By a connection to this address of its.
+    Straight(SocketAddr),
+    /// Through the proxy at this address, which may want to know who we are.
+    Through(SocketAddr, Option<&'a proxy::Authorization>),
+}
+
 /// The handshake as uploads and logins do it, and the names in the certificate that was shown.
 pub async fn shake(
     host: &Host,
-    address: SocketAddr,
+    way: Way<'_>,
     config: &ClientConfig,
     time: Duration,
 ) -> (Shaken, Option<Names>) {
-    let (shaken, names) = handshake(host, address, config.clone(), time).await;
+    let (shaken, names) = handshake(host, way, config.clone(), time).await;
     let is_certificate = |error: &TlsError| matches!(error, TlsError::InvalidCertificate(_));
     match &shaken {
         Shaken::Tls(error) if is_certificate(error) => {}
@@ -89,39 +100,55 @@ pub async fn shake(
         .dangerous()
         .set_certificate_verifier(Arc::clone(&witness) as Arc<dyn ServerCertVerifier>);
     // it always ends in an error: the witness accepts nobody
-    let _ = handshake(host, address, looking, time).await;
+    let _ = handshake(host, way, looking, time).await;
     let seen = witness.seen.lock().unwrap_or_else(PoisonError::into_inner);
     (shaken, seen.clone())
 }
 
 async fn handshake(
     host: &Host,
-    address: SocketAddr,
+    way: Way<'_>,
     config: ClientConfig,
     time: Duration,
 ) -> (Shaken, Option<Names>) {
-    let Ok(name) = ServerName::try_from(host.name().to_owned()) else {
-        return (Shaken::Other("not a name for TLS".into()), None);
-    };
-    let connector = TlsConnector::from(Arc::new(config));
     let shake = async {
-        let stream = TcpStream::connect(address).await?;
-        connector.connect(name, stream).await
+        match way {
+            Way::Straight(address) => {
+                let stream = TcpStream::connect(address).await;
+                shake_over(stream.map_err(|error| why(&error))?, host, config).await
+            }
+            Way::Through(address, authorization) => {
+                let stream = proxy::tunnel(host, address, authorization, time).await;
+                // it was open a moment ago
+                let stream = stream.map_err(|_| Shaken::Closed)?;
+                shake_over(stream, host, config).await
+            }
+        }
     };
     match timeout(time, shake).await {
         Err(_) => (Shaken::Silence, None),
-        Ok(Err(error)) => (why(&error), None),
-        Ok(Ok(stream)) => {
-            let (_, session) = stream.get_ref();
-            let version = match session.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
-                Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
-                _ => "TLS",
-            };
-            let names = session.peer_certificates().and_then(names_in);
-            (Shaken::Yes(version.into()), names)
-        }
+        Ok(Err(shaken)) => (shaken, None),
+        Ok(Ok((version, names))) => (Shaken::Yes(version.into()), names),
     }
+}
+
+async fn shake_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &Host,
+    config: ClientConfig,
+) -> Result<(&'static str, Option<Names>), Shaken> {
+    let name = ServerName::try_from(host.name().to_owned())
+        .map_err(|_| Shaken::Other("not a name for TLS".into()))?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(name, stream).await;
+    let stream = stream.map_err(|error| why(&error))?;
+    let (_, session) = stream.get_ref();
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    };
+    Ok((version, session.peer_certificates().and_then(names_in)))
 }
 
 fn why(error: &io::Error) -> Shaken {
