@@ -538,3 +538,20 @@ fn text_for_people_has_a_line_for_each_check_and_what_helps_below() {
         .unwrap();
     assert_eq!(usage.status.code(), Some(2), "--json is for --live only");
 }
+
+#[test]
+fn programs_that_a_check_runs_get_no_secret_in_their_environment() {
+    const CANARY: &str = "c4nary-in-the-coal-mine";
+    let mut world = World::new();
+    let seen = world.folder.path().join("environment");
+    let tells = format!("cat /proc/$$/environ >> {}; echo yes", seen.display());
+    for name in ["nft", "iptables-save", "timedatectl"] {
+        world = world.pretending(name, &tells);
+    }
+    world.environment.push(("CEFLINE_CANARY", CANARY.into()));
+    world.check();
+    let seen = std::fs::read(&seen).unwrap();
+    let seen = String::from_utf8(seen).unwrap();
+    assert!(seen.contains("PATH="), "a program was run: {seen:?}");
+    assert!(!seen.contains(CANARY), "{seen:?}");
+}

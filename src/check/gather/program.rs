@@ -20,6 +20,9 @@ pub enum NoOutput {
 /// Where users' paths often do not lead.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
+/// Variables of the environment that programs get: where other programs are, and the system's bus.
+const PASSED_ON: [&str; 2] = ["PATH", "DBUS_SYSTEM_BUS_ADDRESS"];
+
 /// The file of a program.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -39,6 +42,13 @@ pub fn output(name: &str, arguments: &[&str]) -> Result<String, NoOutput> {
     let file = find(name).ok_or(NoOutput::NotThere)?;
     let mut child = Command::new(file)
         .args(arguments.iter().map(OsStr::new))
+        // ours may hold a secret (`secret_env`), and a process's environment can be read
+        .env_clear()
+        .envs(
+            PASSED_ON
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
