@@ -30,7 +30,12 @@ const KEYS: Keys = Keys {
 
 /// A forwarder under a supervisor, ready.
 fn start(emulator: &EmulatorProcess, supervisor: &Supervisor) -> ForwarderProcess {
-    ForwarderProcess::start_by(emulator, KEYS, |arguments, folder| {
+    start_with(emulator, supervisor, KEYS)
+}
+
+/// The same, by other keys.
+fn start_with(emulator: &EmulatorProcess, supervisor: &Supervisor, keys: Keys) -> ForwarderProcess {
+    ForwarderProcess::start_by(emulator, keys, |arguments, folder| {
         supervisor.spawn(arguments, folder)
     })
 }
@@ -210,7 +215,12 @@ fn a_shard_that_waits_for_pages_is_alive() {
     let _machine = beside_others();
     let emulator = EmulatorProcess::start(&[]);
     let supervisor = Supervisor::start();
-    let forwarder = start(&emulator, &supervisor);
+    // a disk may take more than the sender sends
+    let keys = Keys {
+        more: "[spool]\ndurability = \"memory\"\n[runtime]\npages_bytes_max = \"16 MiB\"",
+        ..KEYS
+    };
+    let forwarder = start_with(&emulator, &supervisor, keys);
     emulator.change_faults("{\"outage\":\"refuse\"}");
     let folder = tempfile::tempdir().unwrap();
     let to = forwarder.tcp.to_string();
