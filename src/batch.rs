@@ -19,7 +19,7 @@
 
 use crate::clock::Mono;
 use crate::compress::{Gzip, Payload, PayloadId};
-use crate::config;
+use crate::config::{self, DestinationId};
 use crate::limits::BODY_WIRE_TAIL_SHARE;
 use crate::page::{Arrival, RowPage};
 use crate::planted::{Bug, is_planted};
@@ -48,6 +48,12 @@ impl Pages {
             arrival: 0,
             arrival_done: 0,
         }
+    }
+
+    /// Where all of its rows go.
+    #[must_use]
+    pub fn destination(&self) -> DestinationId {
+        self.page.destination()
     }
 
     /// How many rows are still to be taken out.
@@ -144,6 +150,8 @@ pub struct Batch {
     begun_at: Mono,
     /// No further row goes in, although there may be room by the count of raw bytes.
     is_full: bool,
+    /// Where its rows go.
+    destination: DestinationId,
     /// What the next body goes by, if that is something else.
     next: Option<config::Batch>,
 }
@@ -163,8 +171,24 @@ impl Batch {
             opened_at: Mono::default(),
             begun_at: Mono::default(),
             is_full: false,
+            destination: DestinationId::SENTINEL,
             next: None,
         }
+    }
+
+    /// The same, for rows that go to this destination.
+    #[must_use]
+    pub fn bound_for(self, destination: DestinationId) -> Self {
+        Batch {
+            destination,
+            ..self
+        }
+    }
+
+    /// Where its rows go.
+    #[must_use]
+    pub fn destination(&self) -> DestinationId {
+        self.destination
     }
 
     /// Goes by another configuration from the next body on.
@@ -347,7 +371,14 @@ impl Batch {
             ends,
             arrivals,
             sealed_at: now,
+            destination: self.destination,
         })
+    }
+
+    /// True if it has a buffer for the next body.
+    #[must_use]
+    pub fn has_spare(&self) -> bool {
+        !self.spare.is_empty()
     }
 
     /// Takes the buffer of an earlier body for a later one.

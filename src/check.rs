@@ -53,6 +53,7 @@ pub mod network;
 pub mod ports;
 pub mod probe;
 pub mod proxy;
+mod rules;
 pub mod storage;
 pub mod token;
 pub mod traffic;

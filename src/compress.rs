@@ -15,6 +15,7 @@
 //! ```
 
 use crate::clock::Mono;
+use crate::config::DestinationId;
 use crate::page::Arrival;
 use bytes::{Bytes, BytesMut};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -253,6 +254,8 @@ pub struct Payload {
     pub arrivals: Vec<Arrival>,
     /// When the body was sealed; for parts of a body, when the whole was.
     pub sealed_at: Mono,
+    /// Where its rows go; of a name that the configuration need not have any more.
+    pub destination: DestinationId,
 }
 
 impl Payload {
@@ -304,6 +307,7 @@ impl Payload {
                 ends: ends.iter().map(|end| end - shift).collect(),
                 arrivals: Vec::new(),
                 sealed_at: self.sealed_at,
+                destination: self.destination,
             })
         };
         let (mut first, mut second) = (part(0, middle)?, part(middle, self.ends.len())?);
@@ -367,6 +371,7 @@ pub(crate) mod tests {
                 })
                 .collect(),
             sealed_at: Mono(7),
+            destination: DestinationId::SENTINEL,
         }
     }
 

@@ -23,6 +23,7 @@
 
 mod azure;
 mod change;
+mod destination;
 mod document;
 mod files;
 mod finding;
@@ -45,6 +46,7 @@ use crate::limits::{
 };
 
 pub use azure::{EndpointUrl, RuleId, StreamName};
+pub use destination::{Destination, DestinationId, SENTINEL_NAME, Target};
 pub use files::{certificates_in, read_secret, read_signing_key};
 pub use finding::{ConfigError, Finding};
 pub use identity::{
@@ -130,6 +132,7 @@ impl Config {
     #[must_use]
     pub fn memory_bytes_max(&self) -> [(&'static str, usize); 4] {
         let batch = &self.batch;
+        let destinations_count = self.targets().count();
         let bodies_count = match self.spool.durability {
             Durability::Memory => self.sentinel.requests_in_flight,
             // one more is being sealed
@@ -142,6 +145,7 @@ impl Config {
         let body_bytes = bodies_count
             .saturating_mul(batch.wire_bytes_max)
             .saturating_add(batch.raw_bytes_most())
+            .saturating_mul(destinations_count)
             .saturating_add(spool_bytes);
         [
             ("pages", self.runtime.pages_bytes_max),
@@ -172,6 +176,8 @@ pub struct Config {
     pub batch: Batch,
     /// `[sentinel]`
     pub sentinel: Sentinel,
+    /// `[destination.NAME]`: where rows go besides
+    pub destinations: Vec<Destination>,
     /// `[spool]`
     pub spool: Spool,
     /// `[runtime]`
@@ -324,7 +330,7 @@ pub struct Sentinel {
     pub ca_file: Option<PathBuf>,
     /// By whom requests go out.
     pub proxy: Option<Proxy>,
-    /// Requests that one uploader keeps in flight.
+    /// Requests that one uploader keeps in flight to each destination.
     pub requests_in_flight: usize,
     /// One request, from connect to the last byte of the answer.
     pub request_time_max: Duration,

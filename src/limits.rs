@@ -78,6 +78,9 @@ pub const PAGE_BYTES_SLACK: usize = 32 * KIB;
 /// other are found alike by gzip, which looks back no further than 32 KiB. Bodies of a dozen
 /// products' messages come out a third shorter, and cost a third less, than with one page.
 pub const LANES: usize = 32;
+/// Pages that a shard holds at most: one for each lane of the rows to `[sentinel]`, one for each further
+/// destination, and one for the next of them.
+pub const SHARD_PAGES_MOST: usize = LANES + DESTINATIONS_FURTHER_MOST + 1;
 /// Memory for pages, by default; the number of pages follows from it and is what bounds the rows
 /// that are held before compression.
 pub const PAGES_BYTES_DEFAULT: usize = 64 * MIB;
@@ -153,6 +156,12 @@ pub const RETRY_AFTER_ABSENT: Duration = Duration::from_secs(30);
 pub const HOLD_MOST: Duration = Duration::from_secs(60);
 /// Rules in one destination.
 pub const RULES_MOST: usize = 100;
+/// Destinations besides that of `[sentinel]`. Each costs memory in every core: a page that is being
+/// filled, an open body with its encoder, and the bodies in hand, some 10 MB with the defaults. A cheaper
+/// plan, an archive and a few teams' own tables are well below it.
+pub const DESTINATIONS_FURTHER_MOST: usize = 7;
+/// The name of a destination stands in log lines, labels of metrics and lists.
+pub const DESTINATION_NAME_BYTES_MOST: usize = 32;
 /// What a rule takes in [`PACE_MINUTE`], by Microsoft's page of limits: bytes of JSON...
 pub const RULE_BYTES_A_MINUTE: usize = 2_000_000_000;
 /// ...and requests.

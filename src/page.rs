@@ -11,6 +11,7 @@
 //! [`RowPage::write_row`]. Its buffers are allocated once and go round: see [`crate::ring`].
 
 use crate::clock::Mono;
+use crate::config::DestinationId;
 use crate::limits::{PAGE_BYTES, PAGE_BYTES_SLACK};
 
 /// So many rows were received at one moment (by one read of one connection).
@@ -33,6 +34,8 @@ pub struct RowPage {
     arrivals: Vec<Arrival>,
     /// When the page was handed to the ring.
     handed_at: Mono,
+    /// Where all of its rows go.
+    destination: DestinationId,
 }
 
 impl RowPage {
@@ -44,6 +47,7 @@ impl RowPage {
             ends: Vec::with_capacity(PAGE_BYTES / 256),
             arrivals: Vec::with_capacity(PAGE_BYTES / 1024),
             handed_at: Mono::default(),
+            destination: DestinationId::SENTINEL,
         }
     }
 
@@ -142,6 +146,18 @@ impl RowPage {
         self.handed_at
     }
 
+    /// Where its rows go: to that of `[sentinel]` unless it was opened for another.
+    #[must_use]
+    pub fn destination(&self) -> DestinationId {
+        self.destination
+    }
+
+    /// Says where the rows of this page go, in which there are none yet.
+    pub fn open_for(&mut self, destination: DestinationId) {
+        debug_assert!(self.is_empty(), "all rows of a page go to one destination");
+        self.destination = destination;
+    }
+
     /// Notes that the page goes to the ring now.
     pub fn hand_over(&mut self, now: Mono) {
         self.handed_at = now;
@@ -155,5 +171,6 @@ impl RowPage {
         self.ends.shrink_to(PAGE_BYTES / 64);
         self.arrivals.clear();
         self.arrivals.shrink_to(PAGE_BYTES / 256);
+        self.destination = DestinationId::SENTINEL;
     }
 }

@@ -89,6 +89,16 @@ pub enum Bug {
     HeldForEver,
     /// Bodies are sealed whether there is room for them or not.
     NoBackpressure,
+    /// All rows go to one destination.
+    OneDestination,
+    /// All destinations share the places, so that one that takes nothing comes to hold them all.
+    PlacesShared,
+    /// What waits on disk is read in its order, whatever destination can take it.
+    ReadsAnything,
+    /// What is being delivered when the configuration changes goes on to where it was to go.
+    DestinationKept,
+    /// The body of a destination that few rows come for is open for as long as rows for others come.
+    OthersLingerIgnored,
 }
 
 impl Bug {
@@ -131,6 +141,11 @@ impl Bug {
         Bug::LingerIgnored,
         Bug::HeldForEver,
         Bug::NoBackpressure,
+        Bug::OneDestination,
+        Bug::PlacesShared,
+        Bug::ReadsAnything,
+        Bug::DestinationKept,
+        Bug::OthersLingerIgnored,
     ];
 }
 

@@ -11,7 +11,7 @@
 //! crosses at once, so the price of the crossing is shared by some 250 rows.
 
 use crate::clock::Mono;
-use crate::limits::{LANES, PAGE_BYTES, PAGE_BYTES_SLACK};
+use crate::limits::{PAGE_BYTES, PAGE_BYTES_SLACK, SHARD_PAGES_MOST};
 use crate::page::RowPage;
 use crossbeam::queue::ArrayQueue;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -164,7 +164,7 @@ impl Ring {
 /// An eighth of the pages that are free for certain once the uploaders have emptied the ring: those
 /// that shards, while they wait, cannot be holding.
 fn free_enough(pages_count: usize, shards_count: usize) -> usize {
-    let held_most = shards_count.saturating_mul(LANES + 1);
+    let held_most = shards_count.saturating_mul(SHARD_PAGES_MOST);
     (pages_count.saturating_sub(held_most) / 8).max(1)
 }
 
@@ -227,7 +227,7 @@ mod tests {
     fn enough_pages_are_fewer_than_what_comes_free_for_certain() {
         for shards_count in 1..100usize {
             for pages_count in 2 * shards_count..2_000 {
-                let certain = pages_count.saturating_sub(shards_count * (LANES + 1));
+                let certain = pages_count.saturating_sub(shards_count * SHARD_PAGES_MOST);
                 let enough = free_enough(pages_count, shards_count);
                 assert!(enough == 1 || enough <= certain);
             }

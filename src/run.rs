@@ -18,7 +18,7 @@ use crate::listen::{self, Listening, Port};
 use crate::metrics::{Counter, Counters, Latency, Snapshot, Tally};
 use crate::ring::Ring;
 use crate::supervisor::Supervisor;
-use crate::upload::{self, Destination, Own, Runner, Stop};
+use crate::upload::{self, Own, Runner, Stop, Upstream};
 use crate::watch::{self, Watched};
 use heartbeat::Beat;
 use keep::Keepers;
@@ -47,7 +47,7 @@ pub struct Forwarder {
     /// The configuration in force, as shards see it...
     settings: signal::Sender<Arc<Config>>,
     /// ...and as uploaders do.
-    destination: signal::Sender<Arc<Destination>>,
+    upstream: signal::Sender<Arc<Upstream>>,
     /// What is counted here, by whoever holds the forwarder.
     counters: Arc<Counters>,
     lag: Lag,
@@ -94,13 +94,13 @@ impl Forwarder {
         let config = Arc::new(config);
         let (settings, followed) = signal::channel(config.clone());
         let control = Arc::<Counters>::default();
-        let destination = Arc::new(Destination::new(config.clone(), clock)?);
-        let (destination, destinations) = signal::channel(destination);
+        let upstream = Arc::new(Upstream::new(config.clone(), clock)?);
+        let (upstream, upstreams) = signal::channel(upstream);
         let shared = upload::Shared {
             ring: ring.clone(),
             clock,
             state: Arc::default(),
-            destination: destinations,
+            upstream: upstreams,
             stop: stopped,
         };
         let upload_hearts: Vec<_> = (0..config.runtime.upload_cores)
@@ -154,7 +154,7 @@ impl Forwarder {
             keepers,
             stop,
             settings,
-            destination,
+            upstream,
             counters: control,
             lag: Lag::default(),
             last_beat: (clock.mono(), Snapshot::of([])),
@@ -182,10 +182,11 @@ impl Forwarder {
             config.follows(&self.config(), Some(file))?;
             config.listen.connections_max = connections_allowed(config.listen.connections_max);
             let config = Arc::new(config);
-            let destination = Destination::new(config.clone(), self.view.clock)
+            let upstream = Upstream::new(config.clone(), self.view.clock)
                 .map_err(|failure| ConfigError::of_file(file, failure.message))?;
+            // uploaders first: they know a new destination before rows for it can come
+            self.upstream.send_replace(Arc::new(upstream));
             self.settings.send_replace(config);
-            self.destination.send_replace(Arc::new(destination));
             Ok(())
         });
         self.view.note_reload(outcome.as_ref().err());
@@ -309,7 +310,7 @@ impl Forwarder {
             keepers,
             stop,
             settings: _,
-            destination: _,
+            upstream: _,
             counters: _,
             lag: _,
             last_beat: _,

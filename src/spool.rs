@@ -41,9 +41,10 @@ pub mod segment;
 pub mod survey;
 pub mod thread;
 
-pub use keeper::{Command, Event, Health, Keeper};
+pub use keeper::{Command, Event, Health, Keeper, Wanted};
 pub use log::Place;
 pub use record::Body;
+pub use segment::Rows;
 
 use quarantine::FOLDER as QUARANTINE;
 use std::fs::{File, OpenOptions, TryLockError};

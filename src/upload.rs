@@ -27,6 +27,7 @@ pub mod body_limit;
 mod common;
 mod delivery;
 pub mod desk;
+pub mod destinations;
 pub mod isolate;
 pub mod pace;
 pub mod request;
@@ -37,6 +38,7 @@ pub mod verdict;
 mod want;
 
 pub use desk::{Action, Input};
+pub use destinations::Destinations;
 pub use request::Request;
 pub use rules::Rules;
 pub use state::State;
@@ -82,25 +84,25 @@ pub struct Shared {
     /// How it goes.
     pub state: Arc<State>,
     /// Where rows go; another one when the configuration was read again.
-    pub destination: watch::Receiver<Arc<Destination>>,
+    pub upstream: watch::Receiver<Arc<Upstream>>,
     /// Whether to stop. A sender that is gone means at once.
     pub stop: watch::Receiver<Stop>,
 }
 
-/// Where rows go, and as whom: shared by all uploaders.
+/// Where rows go, and as whom, by one configuration: shared by all uploaders.
 #[derive(Debug)]
-pub struct Destination {
+pub struct Upstream {
     /// The configuration.
     pub config: Arc<Config>,
     /// Whom to trust.
     pub trust: Trust,
     /// The token.
     pub auth: Arc<Auth>,
-    /// The rules of the destination.
-    pub rules: Arc<Rules>,
+    /// The destinations with their rules.
+    pub destinations: Arc<Destinations>,
 }
 
-impl Destination {
+impl Upstream {
     /// A token, open rules and trust, by the configuration.
     ///
     /// # Errors
@@ -109,18 +111,19 @@ impl Destination {
         let trust = Trust::new(&config.sentinel)?;
         let clients = Clients::new(&trust)?;
         let auth = Auth::new(config.sentinel.identity.clone(), clients, clock);
-        Ok(Destination {
+        Ok(Upstream {
             auth: Arc::new(auth),
-            rules: Arc::new(Rules::of(&config)),
+            destinations: Arc::new(Destinations::of(&config)),
             config,
             trust,
         })
     }
 
     fn requester(&self) -> Result<Requester, Failure> {
-        let sentinel = &self.config.sentinel;
-        let client = client(&self.trust, sentinel.requests_in_flight)?;
-        Ok(Requester::new(client, sentinel))
+        // of each host, which may be that of all destinations
+        let calls = self.config.sentinel.requests_in_flight * self.config.targets().count();
+        let client = client(&self.trust, calls)?;
+        Ok(Requester::new(client, &self.config))
     }
 }
 
@@ -130,8 +133,8 @@ pub struct Runner {
     uploader: Uploader,
     ring: Arc<Ring>,
     requester: Arc<Requester>,
-    destination: Arc<Destination>,
-    destinations: watch::Receiver<Arc<Destination>>,
+    upstream: Arc<Upstream>,
+    upstreams: watch::Receiver<Arc<Upstream>>,
     state: Arc<State>,
     counters: Arc<Counters>,
     heart: Arc<Heart>,
@@ -167,12 +170,12 @@ pub async fn run(mut runner: Runner) {
         // Registered before the looks below, so that nothing is missed between them and the wait.
         // What they belong to outlives the borrow of the runner.
         runner.follow();
-        let (ring, rules, state) = (
+        let (ring, destinations, state) = (
             Arc::clone(&runner.ring),
-            Arc::clone(&runner.destination.rules),
+            Arc::clone(&runner.upstream.destinations),
             Arc::clone(&runner.state),
         );
-        let (rings, changed, recovered) = (ring.ring(), rules.changed(), state.recovered());
+        let (rings, changed, recovered) = (ring.ring(), destinations.changed(), state.recovered());
         runner.heart.beat(runner.clock.mono());
         runner.heed(&mut stop);
         runner.act();
@@ -215,12 +218,12 @@ impl Runner {
     /// # Errors
     /// The HTTP client cannot be made.
     pub fn new(shared: &Shared, own: Own, spool: Option<Link>) -> Result<Self, Failure> {
-        let mut destinations = shared.destination.clone();
-        let destination = Arc::clone(&destinations.borrow_and_update());
+        let mut upstreams = shared.upstream.clone();
+        let upstream = Arc::clone(&upstreams.borrow_and_update());
         let uploader = Uploader::new(
-            &destination.config,
+            &upstream.config,
             Arc::clone(&shared.ring),
-            Arc::clone(&destination.rules),
+            Arc::clone(&upstream.destinations),
             Arc::clone(&shared.state),
             own.latency,
             fastrand::u64(..),
@@ -228,9 +231,9 @@ impl Runner {
         Ok(Runner {
             uploader,
             ring: Arc::clone(&shared.ring),
-            requester: Arc::new(destination.requester()?),
-            destination,
-            destinations,
+            requester: Arc::new(upstream.requester()?),
+            upstream,
+            upstreams,
             state: Arc::clone(&shared.state),
             counters: own.counters,
             heart: own.heart,
@@ -243,16 +246,16 @@ impl Runner {
 
     /// Goes by the configuration that was read again, if one was.
     fn follow(&mut self) {
-        if !self.destinations.has_changed().unwrap_or(false) {
+        if !self.upstreams.has_changed().unwrap_or(false) {
             return;
         }
-        let destination = Arc::clone(&self.destinations.borrow_and_update());
-        match destination.requester() {
+        let upstream = Arc::clone(&self.upstreams.borrow_and_update());
+        match upstream.requester() {
             Ok(requester) => {
-                let rules = Arc::clone(&destination.rules);
-                self.uploader.reload(&destination.config, rules);
+                let destinations = Arc::clone(&upstream.destinations);
+                self.uploader.reload(&upstream.config, destinations);
                 self.requester = Arc::new(requester);
-                self.destination = destination;
+                self.upstream = upstream;
             }
             Err(error) => tracing::error!(%error, "an uploader goes on by the old configuration"),
         }
@@ -297,18 +300,18 @@ impl Runner {
     }
 
     fn permit(&mut self, key: Key) {
-        if let Some(permit) = self.destination.auth.permit_at_hand() {
+        if let Some(permit) = self.upstream.auth.permit_at_hand() {
             let input = Input::Permitted(key, permit);
             return self.uploader.take(input, self.clock.now());
         }
-        let auth = Arc::clone(&self.destination.auth);
+        let auth = Arc::clone(&self.upstream.auth);
         let counters = Arc::clone(&self.counters);
         self.under_way
             .spawn(async move { Input::Permitted(key, auth.permit(&counters).await) });
     }
 
     fn send(&mut self, key: Key, request: Request) {
-        let auth = Arc::clone(&self.destination.auth);
+        let auth = Arc::clone(&self.upstream.auth);
         let requester = Arc::clone(&self.requester);
         self.under_way.spawn(async move {
             let reply = requester.send(&request).await;
@@ -356,8 +359,8 @@ impl Runner {
             () = changes => None,
             () = sleep, if wake_at.is_some() => None,
             _ = stop.changed() => None,
-            _ = self.destinations.changed() => {
-                self.destinations.mark_changed();
+            _ = self.upstreams.changed() => {
+                self.upstreams.mark_changed();
                 None
             }
             () = tokio::time::sleep(BEAT_TIME) => None,

@@ -103,6 +103,76 @@ const MISTAKES: &[Mistake] = &[
             ":14: sentinel.identity.scope = \"https://monitor.azure.us/.default\": not the scope of the public cloud; https://monitor.azure.com/.default, or any with endpoint_check = false",
         ],
     ),
+    // ---- further destinations
+    mistake(
+        END,
+        "[destination.basic]\nstream = \"Custom-Basic\"\n",
+        &[":14: destination.basic.rules: this key is missing; write rules = "],
+    ),
+    mistake(
+        END,
+        "[destination.basic]\nrules = [\"dcr-00000000000000000000000000000001\"]\n",
+        &[":14: destination.basic.stream: this key is missing; write stream = \"Custom-NAME\""],
+    ),
+    mistake(
+        END,
+        "[destination.Basic]\n",
+        &[
+            ":14: destination.Basic: not a destination's name; 1 to 32 lower-case letters, digits, _ or -, like [destination.basic]",
+        ],
+    ),
+    mistake(
+        END,
+        "[destination.sentinel]\n",
+        &[":14: destination.sentinel: the name of the destination in [sentinel]; another name"],
+    ),
+    mistake(
+        END,
+        "[destination.a23456789012345678901234567890123]\n",
+        &[":14: destination.a23456789012345678901234567890123: not a destination's name"],
+    ),
+    mistake(
+        END,
+        "[destination]\nbasic = 5\n",
+        &[
+            ":15: destination.basic = 5: a whole number, not a section; write [destination.basic] and its keys below",
+        ],
+    ),
+    mistake(
+        END,
+        "[destination.basic]\nrules = [\"dcr-0\"]\nstream = \"Custom-Basic\"\n",
+        &[":15: destination.basic.rules = \"dcr-0\": 1 digits behind dcr-, not 32"],
+    ),
+    mistake(
+        END,
+        "[destination.basic]\nrules = [\"dcr-00000000000000000000000000000001\"]\nstream = \"Microsoft-Basic\"\n",
+        &[":16: destination.basic.stream = \"Microsoft-Basic\": an output stream of the rule"],
+    ),
+    mistake(
+        END,
+        "[destination.basic]\nrules = [\"dcr-00000000000000000000000000000001\"]\nstream = \"Custom-Basic\"\nendpiont = \"https://a.ingest.monitor.azure.com\"\n",
+        &[":17: destination.basic.endpiont: unknown key; did you mean endpoint?"],
+    ),
+    mistake(
+        END,
+        "[destination.basic]\nrules = [\"dcr-00000000000000000000000000000001\"]\nstream = \"Custom-Basic\"\nendpoint = \"https://a.ingest.monitor.azure.us\"\n",
+        &[
+            ":17: destination.basic.endpoint = \"https://a.ingest.monitor.azure.us\": in the US Government cloud, and sentinel.endpoint is not; the cloud of [sentinel], whose token is used, or endpoint_check = false",
+        ],
+    ),
+    mistake(
+        END,
+        "[destination.basic]\nrules = [{ id = \"dcr-00000000000000000000000000000001\", endpoint = \"https://a.ingest.monitor.azure.cn\" }]\nstream = \"Custom-Basic\"\n",
+        &[
+            ":15: destination.basic.rules = ",
+            "in the China cloud, and sentinel.endpoint is not",
+        ],
+    ),
+    mistake(
+        END,
+        "[destination.a]\n[destination.b]\n[destination.c]\n[destination.d]\n[destination.e]\n[destination.f]\n[destination.g]\n[destination.h]\n",
+        &["destination: 8 of them; at most 7 besides [sentinel]"],
+    ),
     // ---- names
     mistake(
         TCP,
@@ -118,7 +188,7 @@ const MISTAKES: &[Mistake] = &[
         END,
         "[output]\npath = \"/var\"\n",
         &[
-            ":14: output: unknown key; sections are listen, map, batch, sentinel, spool, runtime, metrics, log",
+            ":14: output: unknown key; sections are listen, map, batch, sentinel, destination, spool, runtime, metrics, log",
         ],
     ),
     mistake(
@@ -1065,4 +1135,54 @@ fn without_the_check_a_login_host_and_a_scope_of_another_cloud_are_only_warned_o
         let all: Vec<String> = loaded.warnings_in(Path::new("f")).collect();
         assert!(all.iter().any(|line| line.contains(says)), "{all:?}");
     }
+}
+
+#[test]
+fn further_destinations_have_the_endpoint_of_the_first_and_are_warned_of() {
+    let folder = Folder::new();
+    let text = SMALLEST
+        .replace(
+            "https://NAME.REGION-1.ingest",
+            "https://a.westeurope-1.ingest",
+        )
+        .replace(
+            "dcr-00000000000000000000000000000000",
+            "dcr-00000000000000000000000000000001",
+        );
+    let text = format!(
+        "{text}[destination.basic]
+rules = [\"dcr-00000000000000000000000000000001\"]
+stream = \"Custom-Basic\"
+
+[spool]
+durability = \"memory\"
+"
+    );
+    let loaded = folder.read(&text).unwrap();
+    let config = &loaded.config;
+    let targets: Vec<_> = config.targets().collect();
+    assert_eq!(targets.len(), 2);
+    assert_eq!(targets[0].name, "sentinel");
+    assert_eq!(targets[1].stream.as_str(), "Custom-Basic");
+    assert_eq!(targets[1].endpoint, targets[0].endpoint);
+    assert_eq!(config.destination_id("basic"), Some(targets[1].id));
+    assert_eq!(config.destination_id("sentinel"), Some(targets[0].id));
+    assert_eq!(config.destination_id("other"), None);
+    let all: Vec<String> = loaded.warnings_in(Path::new("f")).collect();
+    for says in [
+        "f:15: destination.basic.rules = [\"dcr-00000000000000000000000000000001\"]: \
+         dcr-00000000000000000000000000000001 is one of sentinel too",
+        "no rows are sent there",
+        "f:19: spool.durability = \"memory\": without a spool a destination that takes no rows stops \
+         all others",
+    ] {
+        assert!(
+            all.iter().any(|line| line.contains(says)),
+            "{says}: {all:#?}"
+        );
+    }
+    let mut without = config.clone();
+    without.destinations.clear();
+    let bodies = |config: &Config| config.memory_bytes_max()[3].1;
+    assert_eq!(bodies(config), 2 * bodies(&without));
 }

@@ -17,7 +17,7 @@ use cefline::spool::quarantine::{FOLDER, Reason};
 use cefline::spool::ram::RamDisk;
 use cefline::spool::scan::{Between, look};
 use cefline::spool::survey::survey;
-use cefline::spool::{Body, Command, Event, Keeper, Place, Settings};
+use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Wanted};
 use spool_shared::{at, body, id_of, is_same, number, read_back, settings, start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -261,8 +261,8 @@ impl Driver {
                     why: Loss::Torn | Loss::TornBefore,
                     ..
                 } => {}
-                Event::Lost { rows, why } => return Err(format!("{rows} rows lost: {why:?}")),
-                Event::Nothing => self.has_read_all = true,
+                Event::Lost { rows, why } => return Err(format!("{rows:?} lost: {why:?}")),
+                Event::Nothing(_) => self.has_read_all = true,
                 Event::Recovered { .. } | Event::Scanned | Event::Closed => {}
             }
         }
@@ -354,7 +354,7 @@ impl Driver {
         // and all bodies read
         self.has_read_all = false;
         while !self.has_read_all {
-            self.command(Command::Read);
+            self.command(Command::Read(Wanted::ALL));
             self.work()?;
         }
         let now = self.operations();
@@ -402,7 +402,7 @@ impl Driver {
                     self.command(Command::Park(place));
                 }
             }
-            75..90 if has_unheld => self.command(Command::Read),
+            75..90 if has_unheld => self.command(Command::Read(Wanted::ALL)),
             90..92 => {
                 if let Some(index) = open.first().copied()
                     && self.fates[index].is_held

@@ -7,14 +7,15 @@
 
 mod spool_shared;
 
-use cefline::clock::{Clock, Moment, Wall};
+use cefline::clock::{Clock, Moment, Mono, Wall};
+use cefline::config::DestinationId;
 use cefline::spool::disk::Disk;
 use cefline::spool::keeper::{Health, Loss};
 use cefline::spool::log::RECORDS_AT;
 use cefline::spool::quarantine::{FOLDER, Reason};
 use cefline::spool::ram::RamDisk;
 use cefline::spool::thread::{self, Link, Standing, Start};
-use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Space, WhenFull};
+use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Space, Wanted, WhenFull};
 use spool_shared::{
     ReadBack, at, body, id_of, is_same, number, read_all, read_back, settings, start,
 };
@@ -95,8 +96,8 @@ impl Bench {
                     self.places.insert(id, place);
                     self.read.push(id);
                 }
-                Event::Nothing => self.nothings += 1,
-                Event::Lost { rows, why } => self.lost.push((rows, why)),
+                Event::Nothing(_) => self.nothings += 1,
+                Event::Lost { rows, why } => self.lost.push((rows.count, why)),
                 Event::Quarantined { rows, is_kept, .. } => self.quarantined.push((rows, is_kept)),
                 Event::Closed => self.is_closed = true,
                 Event::Recovered { .. } | Event::Scanned => {}
@@ -133,7 +134,7 @@ impl Bench {
 
     fn read(&mut self, count: usize) {
         for _ in 0..count {
-            self.take(Command::Read);
+            self.take(Command::Read(Wanted::ALL));
         }
         self.work();
     }
@@ -382,7 +383,7 @@ fn closing_ends_whatever_the_disk_does() {
             _ => faults.operations_left = Some(0),
         }
         bench.write(100);
-        bench.take(Command::Read);
+        bench.take(Command::Read(Wanted::ALL));
         bench.take(Command::Close);
         bench.work();
         assert!(bench.is_closed, "{fault}");
@@ -868,7 +869,7 @@ fn a_keeper_on_its_own_thread_does_as_it_is_told_and_ends() {
         link.commands.send(command).unwrap();
     }
     for id in (1..20).step_by(2) {
-        link.commands.send(Command::Read).unwrap();
+        link.commands.send(Command::Read(Wanted::ALL)).unwrap();
         let Some(Event::Body(_, body, _)) = link.events.blocking_recv() else {
             panic!("body {id} is not read");
         };
@@ -1003,5 +1004,58 @@ fn queue(seed: u64) {
         let is_new = |id: &u64| !parked.contains(id) && !out.contains(id);
         let new: Vec<u64> = bench.places.keys().copied().filter(is_new).collect();
         out.extend(new);
+    }
+}
+
+/// What one destination does not take stays where it is, and holds up nothing behind it.
+#[test]
+fn bodies_are_read_by_destination_oldest_first_and_the_others_wait() {
+    let basic = DestinationId::of("basic");
+    let mut bench = Bench::plain();
+    for index in 0..60 {
+        let id = bench.bodies.len() as u64;
+        let mut body = body(id, 2, 100, &mut bench.random);
+        if index % 3 == 0 {
+            body.payload.destination = basic;
+        }
+        bench.bodies.push(body.clone());
+        bench.take(Command::Write(id, Box::new(body)));
+    }
+    bench.work();
+    bench.park_all();
+    // as the next run finds them, too
+    for is_restarted in [false, true] {
+        if is_restarted {
+            let mut disk = bench.keeper.disk().after_kill();
+            let folders = disk.folders().unwrap();
+            let space = Space::new(1 << 40, Some(0));
+            let mut next = Bench::on(disk, settings(SEGMENT_BYTES), space, &folders, 2);
+            next.bodies = std::mem::take(&mut bench.bodies);
+            bench = next;
+            while bench.keeper.wake_at() == Some(Mono(0)) {
+                bench.work();
+            }
+        }
+        let mut read = |wanted: Wanted| {
+            bench.read.clear();
+            for _ in 0..61 {
+                bench.take(Command::Read(wanted.clone()));
+            }
+            bench.work();
+            let read = bench.read.clone();
+            for id in &read {
+                let place = bench.places[id];
+                bench.take(Command::Park(place));
+            }
+            read
+        };
+        let of = |is_basic: bool| (0..60).filter(move |id| (id % 3 == 0) == is_basic);
+        assert_eq!(read(Wanted::Of(vec![basic])), of(true).collect::<Vec<_>>());
+        assert_eq!(
+            read(Wanted::But(vec![basic])),
+            of(false).collect::<Vec<_>>()
+        );
+        assert_eq!(read(Wanted::ALL), (0..60).collect::<Vec<_>>());
+        assert_eq!(read(Wanted::Of(vec![DestinationId::of("other")])), [0; 0]);
     }
 }

@@ -5,6 +5,7 @@ mod reach;
 
 use super::gather::{host, ports, running, service, storage};
 use super::landing::{self, NoAnswer};
+use super::rules::{endpoint_of, name_of, places};
 use super::traffic::{self, Look, Seen};
 use super::{
     Finding, agent, claims, clock, firewall, ports as port, probe, storage as disk, token,
@@ -247,13 +248,13 @@ impl Live<'_> {
         client: &Client,
         permit: Option<&Permit>,
     ) -> Result<Probes, Failure> {
-        let sentinel = &self.config.sentinel;
+        let config = self.config;
         let run = PayloadId::random().to_string();
         let collector = &self.config.map.collector_host_name;
         let mut sent = BTreeMap::new();
-        for (index, rule) in sentinel.rules.iter().enumerate() {
-            let is_reached = self.is_open(&self.endpoint_of(rule));
-            let rule = rule.id.as_str();
+        for (index, (target, rule, place)) in places(config).enumerate() {
+            let is_reached = self.is_open(&endpoint_of(&target, rule));
+            let rule = name_of(&target, rule);
             let permit = match (is_reached, permit) {
                 (false, _) => {
                     self.tell(Finding::after("probe", rule, "tls"));
@@ -272,10 +273,10 @@ impl Live<'_> {
             let id = format!("{run}-{index}");
             let row = probe::row(&id, collector, self.clock.wall());
             let sent_at = self.clock.mono();
-            let verdict = service::probe(client, sentinel, index, permit, &row, self.clock).await?;
-            let judged = probe::judge(rule, sentinel.stream.as_str(), &verdict);
+            let verdict = service::probe(client, config, place, permit, &row, self.clock).await?;
+            let judged = probe::judge(&rule, &target, &verdict);
             if judged.verdict == super::Verdict::Ok {
-                sent.insert(id, (rule.to_owned(), sent_at));
+                sent.insert(id, (rule, sent_at));
             }
             self.tell(judged);
         }
@@ -286,7 +287,7 @@ impl Live<'_> {
         let Some(workspace) = &self.options.workspace else {
             return;
         };
-        let rules = self.config.sentinel.rules.clone();
+        let rules = self.rule_names();
         let mut landed = BTreeMap::new();
         let last = match probes.sent.is_empty() {
             true => None,
@@ -299,7 +300,6 @@ impl Live<'_> {
             last: last.as_ref(),
         };
         for rule in &rules {
-            let rule = rule.id.as_str();
             let was_sent = probes.sent.values().any(|(sent, _)| sent == rule);
             self.tell(match was_sent {
                 true => landing::judge(rule, &asked),

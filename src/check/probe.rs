@@ -2,7 +2,7 @@
 
 use super::{Finding, Whose};
 use crate::clock::Wall;
-use crate::config::time_text;
+use crate::config::{Target, time_text};
 use crate::upload::rules::HoldReason;
 use crate::upload::verdict::{Kind, Verdict};
 use serde_json::json;
@@ -33,10 +33,11 @@ pub fn row(id: &str, collector: &str, now: Wall) -> String {
     format!("[{row}]")
 }
 
-/// What the answer to the row means. `about` is the rule, `stream` the stream in it.
+/// What the answer to the row means. `about` is the rule, one of those of `target`.
 #[must_use]
-pub fn judge(about: &str, stream: &str, verdict: &Verdict) -> Finding {
+pub fn judge(about: &str, target: &Target<'_>, verdict: &Verdict) -> Finding {
     const NAME: &str = "probe";
+    let (section, stream) = (target.section(), target.stream.as_str());
     let text = &verdict.text;
     let failed = |whose, meaning: &str, remedy: &str| {
         let what = match meaning {
@@ -64,20 +65,26 @@ pub fn judge(about: &str, stream: &str, verdict: &Verdict) -> Finding {
         Kind::Held(HoldReason::NotFound) => failed(
             Whose::Configuration,
             "the endpoint knows no such rule",
-            "compare the id in sentinel.rules with the rule's immutableId (JSON view of the rule, \
-             not its name), and sentinel.endpoint with the rule's own logsIngestion endpoint or the \
-             collection endpoint that it names, in the same region",
+            &format!(
+                "compare the id in {section}.rules with the rule's immutableId (JSON view of the rule, \
+                 not its name), and {section}.endpoint with the rule's own logsIngestion endpoint or \
+                 the collection endpoint that it names, in the same region"
+            ),
         ),
         Kind::Held(_) if code.starts_with("InvalidStream") => failed(
             Whose::Configuration,
             &format!("the rule declares no stream {stream}"),
-            "set sentinel.stream to a name under streamDeclarations of the rule (it begins with \
-             Custom-, and case counts), or declare it there",
+            &format!(
+                "set {section}.stream to a name under streamDeclarations of the rule (it begins with \
+                 Custom-, and case counts), or declare it there"
+            ),
         ),
         Kind::Held(_) => failed(
             Whose::Configuration,
             "the request is not understood there",
-            "check sentinel.endpoint and sentinel.stream; a proxy on the way may answer too",
+            &format!(
+                "check {section}.endpoint and {section}.stream; a proxy on the way may answer too"
+            ),
         ),
         Kind::TooLarge => failed(
             Whose::Network,
@@ -93,8 +100,10 @@ pub fn judge(about: &str, stream: &str, verdict: &Verdict) -> Finding {
                 "the rule is at its limit now and asks for a pause of {} ({text})",
                 shown(pause)
             ),
-            "if it comes again: a rule takes 2 GB and 12,000 calls a minute; make further rules and \
-             list them in sentinel.rules, cefline spreads calls over them",
+            format!(
+                "if it comes again: a rule takes 2 GB and 12,000 calls a minute; make further rules and \
+                 list them in {section}.rules, cefline spreads calls over them"
+            ),
         ),
         Kind::Unavailable(_) => failed(
             Whose::Azure,
@@ -126,6 +135,7 @@ fn shown(pause: Duration) -> String {
 mod tests {
     use super::super::Verdict as Ends;
     use super::*;
+    use crate::config::{DestinationId, EndpointUrl, SENTINEL_NAME, StreamName};
     use crate::upload::request::SilenceReason;
     use crate::upload::verdict::Text;
 
@@ -221,7 +231,15 @@ mod tests {
                     message: None,
                 },
             };
-            let found = judge("dcr-0", "Custom-X", &verdict);
+            let url = EndpointUrl("https://a.ingest.monitor.azure.com".into());
+            let target = Target {
+                name: SENTINEL_NAME,
+                id: DestinationId::SENTINEL,
+                endpoint: &url,
+                rules: &[],
+                stream: &StreamName("Custom-X".into()),
+            };
+            let found = judge("dcr-0", &target, &verdict);
             assert_eq!(found.verdict, ends, "{found}");
             assert!(found.what.contains(what), "{found}");
             assert!(found.remedy.contains(remedy), "{found}");

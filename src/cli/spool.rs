@@ -12,6 +12,7 @@ pub use verify::VerifyArgs;
 use super::Failure;
 use super::config::print;
 use crate::clock::Clock;
+use crate::config::{DestinationId, SENTINEL_NAME};
 use crate::spool::disk::Disk;
 use crate::spool::files::Folder;
 use crate::spool::inspect::{LogFiles, kept, logs};
@@ -52,6 +53,21 @@ pub struct RequeueArgs {
     /// The spool
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+}
+
+/// What a destination is called where no configuration tells its name.
+fn name_of(destination: DestinationId) -> String {
+    match destination {
+        DestinationId::SENTINEL => SENTINEL_NAME.to_owned(),
+        other => format!("{:016x}", other.to_bits()),
+    }
+}
+
+/// The destination that is called so: by its name, or as [`name_of`] calls it.
+fn destination_called(text: &str) -> DestinationId {
+    let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bits = u64::from_str_radix(text, 16).ok().filter(|_| is_hex);
+    bits.map_or_else(|| DestinationId::of(text), DestinationId::from_bits)
 }
 
 /// Runs the command.

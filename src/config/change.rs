@@ -5,8 +5,8 @@
 
 use super::finding::Finding;
 use super::{
-    Batch, Config, Durability, Listen, Log, LogFormat, Map, Metrics, Runtime, Sentinel, Spool,
-    WhenFull, bytes_text,
+    Batch, Config, Destination, Durability, Listen, Log, LogFormat, Map, Metrics, Runtime,
+    Sentinel, Spool, WhenFull, bytes_text,
 };
 use std::fmt::Display;
 
@@ -18,6 +18,7 @@ pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
         map,
         batch,
         sentinel,
+        destinations,
         spool,
         runtime,
         metrics,
@@ -27,6 +28,7 @@ pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
     of_map(map);
     of_batch(&mut fixed, batch, &new.batch);
     of_sentinel(sentinel);
+    destinations.iter().for_each(of_destination);
     of_spool(&mut fixed, spool, &new.spool);
     of_runtime(&mut fixed, runtime, &new.runtime);
     of_metrics(&mut fixed, metrics, &new.metrics);
@@ -106,6 +108,16 @@ fn of_sentinel(old: &Sentinel) {
         requests_in_flight: _,
         request_time_max: _,
         heartbeat: _,
+    } = old;
+}
+
+/// They come, change and go; what was for one that is gone goes to that of `[sentinel]`.
+fn of_destination(old: &Destination) {
+    let Destination {
+        name: _,
+        endpoint: _,
+        rules: _,
+        stream: _,
     } = old;
 }
 

@@ -26,16 +26,16 @@ pub(super) struct Reader<'t> {
     /// Keys that were asked for and are there, by full name.
     places: BTreeMap<String, Range<usize>>,
     /// Keys that were asked for, as section and name, in the order of asking.
-    pub(super) known: Vec<(&'static str, &'static str)>,
+    pub(super) known: Vec<(String, &'static str)>,
     /// Keys that nobody asked for: section, name, place.
-    unknown: Vec<(&'static str, String, Range<usize>)>,
+    unknown: Vec<(String, String, Range<usize>)>,
 }
 
 /// One section while it is read.
 pub(super) struct Section<'r, 'd, 't> {
     pub(super) reader: &'r mut Reader<'t>,
     /// Full name; empty for the top of the file.
-    name: &'static str,
+    name: String,
     table: Option<&'d DeTable<'t>>,
     /// Where missing keys are reported.
     place: Option<Range<usize>>,
@@ -172,9 +172,9 @@ impl<'t> Reader<'t> {
     /// Reports the unknown keys, each with what was likely meant.
     pub(super) fn finish(&mut self) {
         for (section, name, place) in std::mem::take(&mut self.unknown) {
-            self.forget_missing(section, &name);
-            let wrong = Wrong::new("unknown key", self.meant_by(section, &name));
-            let mut finding = self.finding_at(&full_name(section, &name), Some(place), wrong);
+            self.forget_missing(&section, &name);
+            let wrong = Wrong::new("unknown key", self.meant_by(&section, &name));
+            let mut finding = self.finding_at(&full_name(&section, &name), Some(place), wrong);
             finding.value = None; // it could be a secret
             self.findings.push(finding);
         }
@@ -205,7 +205,7 @@ impl<'t> Reader<'t> {
                 .into();
         }
         if let Some(elsewhere) = self.known.iter().find(|known| known.1 == name) {
-            return match elsewhere.0 {
+            return match elsewhere.0.as_str() {
                 "" => format!("did you mean the section [{name}]?"),
                 home => format!("did you mean {home}.{name}, in the section [{home}]?"),
             };
@@ -230,7 +230,7 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
     pub(super) fn top(reader: &'r mut Reader<'t>, table: &'d DeTable<'t>) -> Self {
         Section {
             reader,
-            name: "",
+            name: String::new(),
             table: Some(table),
             place: None,
             reports_missing: true,
@@ -246,6 +246,30 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
         required: bool,
     ) -> Section<'_, 'd, 't> {
         let found = self.find(key);
+        self.section_at(found, name.to_owned(), required)
+    }
+
+    /// The section `key` inside this one, whose name is the user's own: one of [`Section::names`].
+    pub(super) fn inner(&mut self, key: &str) -> Section<'_, 'd, 't> {
+        let name = full_name(&self.name, key);
+        let found = self.table.and_then(|table| table.get(key));
+        let found = found.map(|value| (value.span(), value));
+        self.section_at(found, name, true)
+    }
+
+    /// The names of what this section holds, if its names are the user's own; none is unknown then.
+    pub(super) fn names(&self) -> Vec<String> {
+        let keys = self.table.into_iter().flatten();
+        keys.map(|(key, _)| key.get_ref().as_ref().to_owned())
+            .collect()
+    }
+
+    fn section_at(
+        &mut self,
+        found: Option<(Range<usize>, &'d Spanned<DeValue<'t>>)>,
+        name: String,
+        required: bool,
+    ) -> Section<'_, 'd, 't> {
         let (mut table, mut reports_missing) = (None, self.reports_missing);
         let mut place = None;
         match found.map(|(place, value)| (place, value.get_ref())) {
@@ -253,13 +277,13 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
             Some((at, other)) => {
                 let what = format!("{}, not a section", kind_of(other));
                 let wrong = Wrong::new(what, format!("write [{name}] and its keys below"));
-                self.reader.wrong_at(name, at, wrong);
+                self.reader.wrong_at(&name, at, wrong);
                 reports_missing = false;
             }
             None if required && reports_missing => {
                 let advice = format!("write [{name}]; `cefline config` shows all of it");
                 let wrong = Wrong::new(SECTION_MISSING, advice);
-                self.reader.wrong(name, wrong);
+                self.reader.wrong(&name, wrong);
                 reports_missing = false;
             }
             None => {}
@@ -293,7 +317,7 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
         match check(value.get_ref()) {
             Ok(value) => Some(value),
             Err(wrong) => {
-                let name = full_name(self.name, key);
+                let name = full_name(&self.name, key);
                 self.reader.wrong_at(&name, place, wrong);
                 None
             }
@@ -323,7 +347,7 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
         clash: impl Fn(&T, &T) -> Option<Wrong>,
     ) -> Vec<T> {
         let mut elements: Vec<T> = Vec::new();
-        let name = full_name(self.name, key);
+        let name = full_name(&self.name, key);
         let Some((place, value)) = self.find(key) else {
             self.report_missing(key, example);
             return elements;
@@ -359,7 +383,9 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
     /// Puts aside the keys that nobody has asked for.
     pub(super) fn close(self) {
         for (key, value) in self.table.into_iter().flatten() {
-            let asked = |known: &(&str, &str)| *known == (self.name, key.get_ref().as_ref());
+            let asked = |known: &(String, &str)| {
+                (known.0.as_str(), known.1) == (self.name.as_str(), key.get_ref().as_ref())
+            };
             if !self.reader.known.iter().any(asked) {
                 // a section's own span is its header; a dotted key's span is the key itself
                 let place = match value.get_ref() {
@@ -367,33 +393,53 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
                     _ => key.span(),
                 };
                 let name = key.get_ref().as_ref().to_owned();
-                self.reader.unknown.push((self.name, name, place));
+                self.reader.unknown.push((self.name.clone(), name, place));
             }
         }
     }
 
     fn find(&mut self, key: &'static str) -> Option<(Range<usize>, &'d Spanned<DeValue<'t>>)> {
-        self.reader.known.push((self.name, key));
+        self.reader.known.push((self.name.clone(), key));
         let value = self.table?.get(key)?;
-        let name = full_name(self.name, key);
+        let name = full_name(&self.name, key);
         self.reader.places.insert(name, value.span());
         Some((value.span(), value))
     }
 
     /// True if the file sets `key` of this section.
     pub(super) fn is_written(&self, key: &str) -> bool {
-        self.reader.is_written(&full_name(self.name, key))
+        self.reader.is_written(&full_name(&self.name, key))
     }
 
     /// Notes what is wrong with `key` of this section.
     pub(super) fn wrong(&mut self, key: &str, wrong: Wrong) {
-        let name = full_name(self.name, key);
+        let name = full_name(&self.name, key);
         self.reader.wrong(&name, wrong);
+    }
+
+    /// Notes what is wrong with this section as a whole.
+    pub(super) fn wrong_itself(&mut self, wrong: Wrong) {
+        let name = self.name.clone();
+        let place = self.place.clone();
+        let mut finding = self.reader.finding_at(&name, place, wrong);
+        finding.value = None; // the place is that of the section's header
+        self.reader.findings.push(finding);
+    }
+
+    /// Notes what is wrong with a section inside this one whose name is the user's own.
+    pub(super) fn wrong_inside(&mut self, key: &str, wrong: Wrong) {
+        let value = self.table.and_then(|table| table.get(key));
+        let name = full_name(&self.name, key);
+        let mut finding = self
+            .reader
+            .finding_at(&name, value.map(Spanned::span), wrong);
+        finding.value = None; // the place is that of the section's header
+        self.reader.findings.push(finding);
     }
 
     /// Reports that `key` is missing, if it is.
     pub(super) fn report_missing(&mut self, key: &str, example: &str) {
-        let name = full_name(self.name, key);
+        let name = full_name(&self.name, key);
         if self.reports_missing && !self.reader.is_written(&name) {
             let wrong = Wrong::new(KEY_MISSING, format!("write {key} = {example}"));
             let mut finding = self.reader.finding_at(&name, self.place.clone(), wrong);

@@ -6,7 +6,7 @@ use super::azure::Cloud;
 use super::document::Reader;
 use super::finding::Finding;
 use super::value::{Wrong, bytes_text};
-use super::{Config, EndpointUrl, Identity, Machine};
+use super::{Config, DestinationId, Durability, EndpointUrl, Identity, Machine};
 use crate::limits::{
     COLUMN_BYTES_MAX, LANES, PAGE_BYTES, PAGE_BYTES_SLACK, PAGES_PER_CORE_LEAST, ROW_GROWTH,
     SERVICE_BODY_BYTES_MAX,
@@ -156,6 +156,61 @@ pub(super) fn warn(
         warn("runtime.pin", format!("nothing is pinned: {reason}"), "");
     }
     warn_of_destination(config, &mut warn);
+    warn_of_further(config, &mut warn);
+    warn_of_unrouted(config, |_| false, &mut warn);
+}
+
+/// Reports further destinations that may come to something else than was meant.
+fn warn_of_further(config: &Config, warn: &mut impl FnMut(&str, String, &str)) {
+    let mut known: Vec<(&str, &str)> = Vec::new();
+    for target in config.targets() {
+        let key = format!("{}.rules", target.section());
+        for rule in target.rules {
+            let id = rule.id.as_str();
+            let same = known
+                .iter()
+                .find(|(other, _)| other.eq_ignore_ascii_case(id));
+            if let Some((_, name)) = same {
+                let what = format!(
+                    "{id} is one of {name} too: each destination keeps a pace of its own, and Azure's \
+                     limits are per rule"
+                );
+                warn(&key, what, "a rule of its own");
+            } else {
+                known.push((id, target.name));
+            }
+        }
+        let is_real = !target.endpoint.is_loopback() && target.id != DestinationId::SENTINEL;
+        if is_real
+            && target
+                .rules
+                .iter()
+                .any(|rule| is_placeholder(rule.id.as_str()))
+        {
+            let advice = "the rule's properties show its immutableId";
+            warn(&key, "a placeholder, not a rule's id".into(), advice);
+        }
+    }
+    if !config.destinations.is_empty() && config.spool.durability == Durability::Memory {
+        let what = "without a spool a destination that takes no rows stops all others";
+        warn("spool.durability", what.into(), "\"process\" or \"power\"");
+    }
+}
+
+/// Reports further destinations to which, by `is_routed`, nothing sends a row.
+fn warn_of_unrouted(
+    config: &Config,
+    is_routed: impl Fn(DestinationId) -> bool,
+    warn: &mut impl FnMut(&str, String, &str),
+) {
+    for target in config
+        .targets()
+        .skip(1)
+        .filter(|target| !is_routed(target.id))
+    {
+        let key = format!("{}.rules", target.section());
+        warn(&key, "no rows are sent there".into(), "");
+    }
 }
 
 /// Reports destinations that do not fit each other.

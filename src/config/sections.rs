@@ -14,7 +14,7 @@ use super::value::{self, Wrong};
 use super::{
     Batch, BodyReading, Config, Durability, FramingChoice, Listen, Loaded, Log, LogFormat, Machine,
     Map, Metrics, Rule, Runtime, SecretFrom, Semicolon, Sentinel, Spool, TimeGenerated, Unparsed,
-    WhenFull, identity_keys, relations,
+    WhenFull, destination, identity_keys, relations,
 };
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
@@ -99,7 +99,9 @@ fn config<'t>(
     let listen = listen(top.section("listen", "listen", true));
     let map = map(top.section("map", "map", false), machine);
     let batch = batch(top.section("batch", "batch", false));
-    let sentinel = sentinel(top.section("sentinel", "sentinel", true), files);
+    let (sentinel, checked) = sentinel(top.section("sentinel", "sentinel", true), files);
+    let further = top.section("destination", "destination", false);
+    let destinations = destination::destinations(further, sentinel.as_ref(), checked);
     let spool = spool(top.section("spool", "spool", false));
     let runtime = runtime(top.section("runtime", "runtime", false), machine);
     let metrics = metrics(top.section("metrics", "metrics", false));
@@ -110,6 +112,7 @@ fn config<'t>(
         map,
         batch,
         sentinel: sentinel?,
+        destinations,
         spool,
         runtime,
         metrics,
@@ -224,9 +227,21 @@ fn batch(mut section: Section<'_, '_, '_>) -> Batch {
     batch
 }
 
-fn sentinel(mut section: Section<'_, '_, '_>, files: &mut Vec<NamedFile>) -> Option<Sentinel> {
+/// Reads `[sentinel]`, and says whether hosts are checked.
+fn sentinel(
+    mut section: Section<'_, '_, '_>,
+    files: &mut Vec<NamedFile>,
+) -> (Option<Sentinel>, bool) {
     // first, since it says how strictly the hosts are checked
     let checked = section.or("endpoint_check", true, value::boolean);
+    (sentinel_of(section, checked, files), checked)
+}
+
+fn sentinel_of(
+    mut section: Section<'_, '_, '_>,
+    checked: bool,
+    files: &mut Vec<NamedFile>,
+) -> Option<Sentinel> {
     let rules = section.list(
         "rules",
         "[\"dcr-00000000000000000000000000000000\"], with the rule's immutableId",
@@ -502,7 +517,8 @@ mod tests {
         let root = toml_of(REFERENCE).unwrap();
         let mut reader = Reader::of(REFERENCE);
         config(&mut reader, root.get_ref(), &machine(4), &mut Vec::new());
-        let mut known: Vec<(&str, &str)> = reader.known.clone();
+        let known = reader.known.iter();
+        let mut known: Vec<(&str, &str)> = known.map(|(of, key)| (of.as_str(), *key)).collect();
         known.retain(|(section, key)| !section.is_empty() && *key != "identity"); // sections
         known.sort_unstable();
         let written = reference_keys();
@@ -572,6 +588,32 @@ mod tests {
         assert_eq!(proxy.user.unwrap().0, "cefline");
         found.map.collector_host_name = "collector".into();
         assert_eq!(found, of(REFERENCE));
+    }
+
+    #[test]
+    fn the_reference_shows_a_further_destination_with_all_of_its_keys() {
+        let shown = REFERENCE.split("\n# Further destinations").nth(1).unwrap();
+        let keys: Vec<&str> = shown
+            .lines()
+            .filter_map(|line| line.strip_prefix("#   "))
+            .collect();
+        let text = format!("{REFERENCE}\n{}\n", keys.join("\n"));
+        let mut reader = Reader::of(&text);
+        let root = toml_of(&text).unwrap();
+        let config = config(&mut reader, root.get_ref(), &machine(4), &mut Vec::new()).unwrap();
+        reader.finish();
+        assert_eq!(reader.findings, []);
+        assert_eq!(config.destinations[0].name, "basic");
+        let asked = reader
+            .known
+            .iter()
+            .filter(|(of, _)| of == "destination.basic");
+        for (_, key) in asked {
+            assert!(
+                reader.is_written(&format!("destination.basic.{key}")),
+                "{key}"
+            );
+        }
     }
 
     #[test]

@@ -198,7 +198,10 @@ impl Shard {
         // without a sender there will be no other
         if settings.has_changed().unwrap_or(false) {
             let config = settings.borrow_and_update().clone();
-            self.desk.borrow_mut().mapper = mapper(&config);
+            let now = self.shared.clock.mono();
+            self.desk
+                .borrow_mut()
+                .follow(mapper(&config), now, &mut self.tally.borrow_mut());
             self.config.replace(config);
         }
     }

@@ -189,6 +189,9 @@ counters! {
     /// Rows of requests whose end is unknown (reset or time-out after the body was sent) and that
     /// were sent again: they may stand twice in the table.
     RowsMaybeTwice => "rows_maybe_duplicated_total",
+    /// Rows of a destination that the configuration does not have any more, which go to that of
+    /// `[sentinel]`.
+    RowsRedirected => "rows_redirected_total",
     /// Requests sent.
     Requests => "requests_total",
     /// Bytes of request bodies sent, tries included.

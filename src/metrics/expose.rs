@@ -47,6 +47,8 @@ pub struct Gauges {
 /// One data collection rule.
 #[derive(Debug, Clone)]
 pub struct RuleGauges {
+    /// The name of its destination.
+    pub destination: String,
     /// Its immutable id.
     pub rule: String,
     /// It takes rows now.
@@ -149,8 +151,11 @@ fn rules(text: &mut String, rules: &[RuleGauges]) {
     for (name, kind, help, value) in families {
         head(text, name, kind, help);
         for rule in rules {
-            let (id, value) = (&rule.rule, value(rule));
-            let _ = writeln!(text, "{PREFIX}{name}{{rule=\"{id}\"}} {value}");
+            let (destination, id, value) = (&rule.destination, &rule.rule, value(rule));
+            let _ = writeln!(
+                text,
+                "{PREFIX}{name}{{destination=\"{destination}\",rule=\"{id}\"}} {value}"
+            );
         }
     }
 }
@@ -159,7 +164,7 @@ fn body(text: &mut String, body: &BodyGauges) {
     let families = [
         (
             "body_raw_bytes_max",
-            "Bytes of JSON in one body at most, by batch.body_limit and what it has learnt.",
+            "Bytes of JSON in one body to [sentinel] at most, by batch.body_limit and what it has learnt.",
             Some(body.max),
         ),
         (

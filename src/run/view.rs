@@ -3,7 +3,7 @@
 
 use super::keep::SpoolView;
 use crate::clock::{Clock, Mono};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, DestinationId};
 use crate::heart::{self, Heart};
 use crate::limits::OUTAGE_TIME;
 use crate::log::safe_text;
@@ -11,8 +11,8 @@ use crate::metrics::expose::{self, BodyGauges, Gauges, RuleGauges, SpoolGauges};
 use crate::metrics::{Counter, Counters, Latency, Snapshot};
 use crate::ring::Ring;
 use crate::spool::Health;
-use crate::upload;
 use crate::upload::rules::{RuleReport, Standing};
+use crate::upload::{self, Upstream};
 use crate::watch::Watched;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -102,12 +102,11 @@ impl View {
 
     fn gauges(&self, snapshot: &Snapshot) -> Gauges {
         let now = self.clock.mono();
-        let destination = Arc::clone(&self.shared.destination.borrow());
-        let reports = destination.rules.reports();
-        let learnt = destination.rules.body_limit.report();
-        let is_open = |report: &&RuleReport| report.standing == Standing::Open;
-        let open = reports.iter().filter(is_open).count();
-        let names = destination.config.sentinel.rules.iter();
+        let upstream = Arc::clone(&self.shared.upstream.borrow());
+        let rules = rules_of(&upstream);
+        let open = rules.iter().filter(|rule| rule.is_open).count();
+        let sentinel = upstream.destinations.to(DestinationId::SENTINEL);
+        let learnt = sentinel.rules.body_limit.report();
         let closed_connections = snapshot.total("connections_closed_total");
         let accepted = snapshot.value(Counter::ConnectionsAccepted);
         Gauges {
@@ -117,19 +116,8 @@ impl View {
             pages_waiting: self.ring.pages_waiting(),
             pages_total: self.ring.pages_count(),
             rules_open: open,
-            rules_closed: reports.len() - open,
-            rules: names
-                .zip(&reports)
-                .map(|(name, report)| RuleGauges {
-                    rule: name.id.as_str().to_owned(),
-                    is_open: report.standing == Standing::Open,
-                    rows: report.rows,
-                    bytes: report.bytes,
-                    requests: report.requests,
-                    throttled: report.throttled,
-                    bytes_a_minute_max: report.bytes_a_minute_max,
-                })
-                .collect(),
+            rules_closed: rules.len() - open,
+            rules,
             lag: self.lag(),
             body: BodyGauges {
                 max: learnt.raw_bytes_max,
@@ -172,6 +160,9 @@ impl Watched for View {
         let mut remarks = Vec::new();
         if gauges.rules_open == 0 {
             remarks.push("no rule takes rows".to_owned());
+        } else {
+            let closed = closed_destinations(&gauges.rules);
+            remarks.extend(closed.map(|name| format!("no rule of destination {name} takes rows")));
         }
         match self.spool.as_ref().map(|spool| spool.standing.worst()) {
             None | Some(Health::Well) => {}
@@ -205,4 +196,35 @@ impl Watched for View {
             format!("ready, degraded: {}", remarks.join("; "))
         })
     }
+}
+
+/// The rules of all destinations, in the order of the configuration.
+fn rules_of(upstream: &Upstream) -> Vec<RuleGauges> {
+    let targets = upstream.config.targets().zip(upstream.destinations.all());
+    let rules = targets.flat_map(|(target, destination)| {
+        let reports = destination.rules.reports();
+        let rules = target.rules.iter().zip(reports);
+        rules.map(move |(rule, report)| gauges_of(target.name, rule.id.as_str(), &report))
+    });
+    rules.collect()
+}
+
+fn gauges_of(destination: &str, rule: &str, report: &RuleReport) -> RuleGauges {
+    RuleGauges {
+        destination: destination.to_owned(),
+        rule: rule.to_owned(),
+        is_open: report.standing == Standing::Open,
+        rows: report.rows,
+        bytes: report.bytes,
+        requests: report.requests,
+        throttled: report.throttled,
+        bytes_a_minute_max: report.bytes_a_minute_max,
+    }
+}
+
+/// The destinations that have no open rule; those of one stand together.
+fn closed_destinations(rules: &[RuleGauges]) -> impl Iterator<Item = &str> {
+    let destinations = rules.chunk_by(|one, next| one.destination == next.destination);
+    let closed = destinations.filter(|rules| rules.iter().all(|rule| !rule.is_open));
+    closed.filter_map(|rules| rules.first().map(|rule| rule.destination.as_str()))
 }

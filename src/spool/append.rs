@@ -4,7 +4,7 @@ use super::disk::Disk;
 use super::format::{BLOCK_BYTES, LogId, SegmentHead};
 use super::log::{Log, Place};
 use super::record::{Body, Spot};
-use super::segment::Segment;
+use super::segment::{Rows, Segment};
 use crate::planted::{Bug, is_planted};
 use std::io;
 
@@ -42,11 +42,11 @@ impl<F> Log<F> {
             };
             body.write(spot, &mut buffer);
             rows_count += body.payload.rows_count();
-            written.push((
-                at / BLOCK_BYTES,
-                start + buffer.len(),
-                body.payload.rows_count(),
-            ));
+            let rows = Rows {
+                count: body.payload.rows_count(),
+                destination: body.payload.destination,
+            };
+            written.push((at / BLOCK_BYTES, start + buffer.len(), rows));
         }
         let head = (!self.has_head).then_some(SegmentHead {
             log: id,
@@ -62,8 +62,8 @@ impl<F> Log<F> {
         }
         self.has_head = true;
         (self.sequence, self.rows_count) = (sequence, rows_count);
-        let places = written.iter().map(|(block, end, rows_count)| {
-            segment.note(*block, *end, *rows_count);
+        let places = written.iter().map(|(block, end, rows)| {
+            segment.note(*block, *end, *rows);
             Place {
                 log: id,
                 segment: segment.number,

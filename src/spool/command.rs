@@ -3,6 +3,9 @@
 use super::log::Place;
 use super::quarantine::Reason;
 use super::record::Body;
+use super::segment::Rows;
+use crate::config::DestinationId;
+use crate::planted::{Bug, is_planted};
 use std::time::Duration;
 
 /// What the uploader calls a body that it has in memory.
@@ -20,13 +23,37 @@ pub enum Command {
     Settle(Place),
     /// The record's body is no longer in memory.
     Park(Place),
-    /// Read one that waits. Answered with [`Event::Body`] or [`Event::Nothing`]; not before the
+    /// Read the oldest that waits of those that are wanted. Answered with [`Event::Body`] or [`Event::Nothing`]; not before the
     /// logs of earlier runs were looked at, or while the disk cannot be read.
-    Read,
+    Read(Wanted),
     /// Keep this one row that cannot be delivered.
     Quarantine(Box<Body>, Reason),
     /// Make everything safe, and sure: the program ends.
     Close,
+}
+
+/// Bodies of which destinations are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Of these only.
+    Of(Vec<DestinationId>),
+    /// Of all but these, be they known or not.
+    But(Vec<DestinationId>),
+}
+
+impl Wanted {
+    /// Any.
+    pub const ALL: Wanted = Wanted::But(Vec::new());
+
+    /// Whether one of this destination is wanted.
+    #[must_use]
+    pub fn has(&self, destination: DestinationId) -> bool {
+        match self {
+            _ if is_planted(Bug::ReadsAnything) => true,
+            Wanted::Of(these) => these.contains(&destination),
+            Wanted::But(these) => !these.contains(&destination),
+        }
+    }
 }
 
 /// What came of it.
@@ -36,21 +63,21 @@ pub enum Event {
     Written(Key, Place),
     /// A body to be delivered. It waited so long, by the wall clock, since it was sealed.
     Body(Place, Box<Body>, Duration),
-    /// No body waits.
-    Nothing,
+    /// No body waits of those that were wanted.
+    Nothing(Wanted),
     /// Bodies of an earlier run that wait.
     Recovered {
         /// How many.
         bodies: u64,
         /// Their rows.
-        rows: u64,
+        rows: Rows,
     },
     /// All that earlier runs have left was looked at. Told once.
     Scanned,
     /// Rows that cannot be read any more.
     Lost {
-        /// How many.
-        rows: u64,
+        /// How many, and where they were to go, as far as that can be told.
+        rows: Rows,
         /// Why.
         why: Loss,
     },

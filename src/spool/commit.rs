@@ -162,12 +162,12 @@ impl<D: Disk> Keeper<D> {
             self.scan(now, events);
         }
         let mut logs = self.old.iter_mut().chain(&mut self.current);
-        let Some(rows) = logs.find_map(Log::drop_oldest) else {
+        let Some(dropped) = logs.find_map(Log::drop_oldest) else {
             return false;
         };
         self.is_settled_loose = true;
         let why = Loss::Dropped;
-        events.push(Event::Lost { rows, why });
+        events.extend(dropped.into_iter().map(|rows| Event::Lost { rows, why }));
         self.recycle();
         true
     }

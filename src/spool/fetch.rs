@@ -1,11 +1,18 @@
 //! Reading back: the oldest record that waits, and what to make of one that cannot be read.
+//!
+//! Whoever asks says of which destinations he can use a body. Those of others are passed over and
+//! keep their place: each segment knows in memory where its records go and which of them wait, so
+//! that nothing is read for it, and a destination that takes nothing holds up none behind it.
 
 use super::blocks::read_record;
+use super::command::Wanted;
 use super::disk::Disk;
 use super::format::{BLOCK_BYTES, RecordHead};
 use super::log::{Log, Place};
 use super::record::Body;
+use super::segment::{Rows, Segment};
 use crate::clock::Mono;
+use crate::config::DestinationId;
 use crate::planted::{Bug, is_planted};
 use std::io;
 
@@ -28,20 +35,26 @@ pub struct Damage {
     /// Where it is.
     pub place: Place,
     /// Its rows.
-    pub rows_count: u64,
+    pub rows: Rows,
     /// What there is of it behind its head.
     pub bytes: Vec<u8>,
 }
 
 impl<F> Log<F> {
-    /// Reads the oldest record that waits. Nothing if none does. A damaged one is not settled yet.
-    pub fn fetch<D: Disk<File = F>>(&mut self, disk: &mut D, now: Mono) -> Option<Fetched> {
+    /// Reads the oldest record that waits and is wanted. Nothing if none is. A damaged one is not
+    /// settled yet.
+    pub fn fetch<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        wanted: &Wanted,
+        now: Mono,
+    ) -> Option<Fetched> {
         let id = self.id;
         let segment = self
             .segments
             .iter_mut()
-            .find(|segment| segment.has_parked() && !segment.is_aside)?;
-        let block = segment.unpark()?;
+            .find(|segment| segment.has_wanted(wanted) && !segment.is_aside)?;
+        let block = segment.unpark(wanted)?;
         // once more, since a bus may hiccup
         let read = read_record(disk, segment, id, block)
             .or_else(|_| read_record(disk, segment, id, block));
@@ -70,7 +83,10 @@ impl<F> Log<F> {
         }
         let damage = Damage {
             place,
-            rows_count: segment.rows_at(block).unwrap_or(0),
+            rows: segment.rows_at(block).unwrap_or(Rows {
+                count: 0,
+                destination: DestinationId::SENTINEL,
+            }),
             bytes: read.map(|(_, content)| content).unwrap_or_default(),
         };
         let was_safe = block * BLOCK_BYTES < segment.durable_end;
@@ -78,6 +94,27 @@ impl<F> Log<F> {
             true => Fetched::Damaged(damage),
             false => Fetched::Torn(damage),
         })
+    }
+
+    /// Gives up the bodies of the oldest segment that becomes free by it: none of its records is on
+    /// its way. Gives their rows by destination; nothing if there is none.
+    pub fn drop_oldest(&mut self) -> Option<Vec<Rows>> {
+        let mut segments = self.segments.iter_mut();
+        let segment = segments.find(|segment| segment.is_waiting())?;
+        let dropped = segment.waiting();
+        while let Some(block) = segment.unpark(&Wanted::ALL) {
+            segment.settle(block);
+        }
+        Some(dropped.into_iter().map(|(_, rows)| rows).collect())
+    }
+
+    /// What waits to be read in the youngest segment, by destination: how many records, and their
+    /// rows.
+    pub(super) fn newest_waiting(&self) -> Vec<(usize, Rows)> {
+        self.segments
+            .back()
+            .map(Segment::waiting)
+            .unwrap_or_default()
     }
 
     /// Segments that were set aside are read again.

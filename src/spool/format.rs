@@ -35,12 +35,13 @@
 //! | rows, raw, body, lengths | 72..88 | four numbers of 32 bits: rows; bytes of JSON; bytes of the body; bytes of the row lengths |
 //! | opened, sealed | 88..104 | receipt of the oldest row, and sealing; nanoseconds since 1970 |
 //! | durable before | 104..112 | up to where this segment was on stable storage when this was written |
-//! | reserved | 112..120 | 0 |
+//! | destination | 112..120 | follows from its name; 0 for that of `[sentinel]` |
 //! | content | 120..124 | CRC32C of body and row lengths |
 //! | check | 124..128 | CRC32C of the 124 bytes before |
 
 use crate::clock::Wall;
 use crate::compress::PayloadId;
+use crate::config::DestinationId;
 use crate::limits::BODY_RAW_BYTES_MOST;
 use crate::planted::{Bug, is_planted};
 
@@ -197,6 +198,8 @@ pub struct RecordHead {
     pub sealed_at: Wall,
     /// The segment was on stable storage up to this byte when this was written.
     pub durable_before: u64,
+    /// Where the rows go.
+    pub destination: DestinationId,
     /// CRC32C of body and row lengths.
     pub content: u32,
 }
@@ -331,6 +334,7 @@ impl RecordHead {
         out.put(88, &self.opened_at.0.to_le_bytes());
         out.put(96, &self.sealed_at.0.to_le_bytes());
         out.u64(104, self.durable_before);
+        out.u64(112, self.destination.to_bits());
         out.put(120, &self.content.to_le_bytes());
         seal(&mut bytes, HEAD_BYTES - 4);
         bytes
@@ -392,6 +396,7 @@ impl RecordHead {
             opened_at: Wall(i64::from_le_bytes(array_at(bytes, 88))),
             sealed_at: Wall(i64::from_le_bytes(array_at(bytes, 96))),
             durable_before: u64_at(bytes, 104),
+            destination: DestinationId::from_bits(u64_at(bytes, 112)),
             content: u32_at(bytes, 120),
         };
         // a record that no segment could hold was not written by us, whatever its checksum says
@@ -493,6 +498,7 @@ mod tests {
             opened_at: Wall(-1),
             sealed_at: Wall(i64::MAX),
             durable_before: 12_288,
+            destination: DestinationId::of("basic"),
             content: 0xdead_beef,
         }
     }

@@ -13,7 +13,7 @@
 //!
 //! Pure: disk, time and randomness are arguments.
 
-pub use super::command::{Command, Event, Health, Key, Loss};
+pub use super::command::{Command, Event, Health, Key, Loss, Wanted};
 
 use super::disk::Disk;
 use super::fetch::{Damage, Fetched};
@@ -22,9 +22,11 @@ use super::log::{Log, Place};
 use super::quarantine::{Quarantine, Reason};
 use super::record::Body;
 use super::scan::Found;
+use super::segment::Rows;
 use super::survey::NoSegment;
 use super::{Settings, Space};
 use crate::clock::{Moment, Mono};
+use crate::config::DestinationId;
 use crate::limits::{
     SPOOL_LOOKS_MAX, SPOOL_PAUSE_FIRST, SPOOL_PAUSE_MOST, SPOOL_SETTLED_SYNC_PAUSE,
 };
@@ -46,7 +48,7 @@ pub struct Keeper<D: Disk> {
     pub(super) quarantine: Quarantine,
     pub(super) unwritten: VecDeque<(Key, Box<Body>)>,
     /// Asked for and not answered.
-    pub(super) reads: usize,
+    pub(super) reads: VecDeque<Wanted>,
     pub(super) is_closing: bool,
     pub(super) health: Health,
     pub(super) failures: u32,
@@ -103,7 +105,7 @@ impl<D: Disk> Keeper<D> {
             current: None,
             quarantine,
             unwritten: VecDeque::new(),
-            reads: 0,
+            reads: VecDeque::new(),
             is_closing: false,
             rescan_at: Mono(0),
             has_scanned: false,
@@ -151,7 +153,7 @@ impl<D: Disk> Keeper<D> {
                     log.park(place);
                 }
             }
-            Command::Read => self.reads += 1,
+            Command::Read(wanted) => self.reads.push_back(wanted),
             Command::Quarantine(body, reason) => self.keep(&body, reason, now, events),
             Command::Close => self.is_closing = true,
         }
@@ -189,7 +191,7 @@ impl<D: Disk> Keeper<D> {
             let due = self.settled_synced_at.plus(SPOOL_SETTLED_SYNC_PAUSE);
             due.max(self.rewrite_at)
         });
-        let reread = self.reread_at.filter(|_| self.reads > 0);
+        let reread = self.reread_at.filter(|_| !self.reads.is_empty());
         [retry, sync, reread, rescan].into_iter().flatten().min()
     }
 
@@ -261,7 +263,8 @@ impl<D: Disk> Keeper<D> {
             Some(Ok(found)) => {
                 self.space.give_back(found.given_back);
                 self.is_settled_loose |= found.has_news;
-                tell(found, events);
+                let waiting = log.newest_waiting();
+                tell(found, waiting, events);
             }
             Some(Err((known, NoSegment::Unreadable(why))))
                 if known.failed_looks < SPOOL_LOOKS_MAX =>
@@ -283,14 +286,15 @@ impl<D: Disk> Keeper<D> {
     }
 
     fn read(&mut self, now: Moment, events: &mut Vec<Event>) {
-        if self.reads > 0 && self.reread_at.is_some_and(|at| now.mono >= at) {
+        if !self.reads.is_empty() && self.reread_at.is_some_and(|at| now.mono >= at) {
             self.reread_at = None;
             for log in self.old.iter_mut().chain(&mut self.current) {
                 log.try_again();
             }
         }
-        while self.reads > 0 {
-            match self.fetch(now) {
+        let mut waits = VecDeque::new();
+        while let Some(wanted) = self.reads.pop_front() {
+            match self.fetch(&wanted, now) {
                 Some(Fetched::Body(place, body)) => {
                     let waited = now.wall.0.saturating_sub(body.sealed_at.0);
                     let waited = Duration::from_nanos(u64::try_from(waited).unwrap_or(0));
@@ -298,54 +302,52 @@ impl<D: Disk> Keeper<D> {
                 }
                 Some(Fetched::Damaged(damage)) => {
                     self.damaged(&damage, Loss::Damaged, now, events);
-                    continue;
+                    self.reads.push_front(wanted);
                 }
                 Some(Fetched::Torn(damage)) => {
                     self.damaged(&damage, Loss::Torn, now, events);
-                    continue;
+                    self.reads.push_front(wanted);
                 }
                 Some(Fetched::Unreadable(error)) => {
                     if self.reread_at.is_none() {
                         tracing::error!(%error, "the spool cannot be read; trying again");
                         self.reread_at = Some(now.mono.plus(SPOOL_PAUSE_MOST));
                     }
-                    continue;
+                    self.reads.push_front(wanted);
                 }
                 // the next look, or the next try, may find some
-                None if !self.is_closing && self.may_find_more() => return,
-                None => events.push(Event::Nothing),
+                None if !self.is_closing && self.may_find_more() => {
+                    waits.push_back(wanted);
+                }
+                None => events.push(Event::Nothing(wanted)),
             }
-            self.reads -= 1;
         }
+        self.reads = waits;
     }
 
     fn may_find_more(&self) -> bool {
         self.reread_at.is_some() || self.old.iter().any(Log::is_unscanned)
     }
 
-    /// The oldest body that waits. Ours come after those of the logs that were not looked at yet.
-    fn fetch(&mut self, now: Moment) -> Option<Fetched> {
+    /// The oldest body that waits and is wanted. Ours come after those of the logs that were not looked at yet.
+    fn fetch(&mut self, wanted: &Wanted, now: Moment) -> Option<Fetched> {
         let is_unscanned = self.old.iter().any(Log::is_unscanned);
         let disk = &mut self.disk;
         let ours = self.current.iter_mut().filter(|_| !is_unscanned);
         let mut logs = self.old.iter_mut().chain(ours);
         match is_planted(Bug::YoungestFirst) {
-            true => logs.rev().find_map(|log| log.fetch(disk, now.mono)),
-            false => logs.find_map(|log| log.fetch(disk, now.mono)),
+            true => logs.rev().find_map(|log| log.fetch(disk, wanted, now.mono)),
+            false => logs.find_map(|log| log.fetch(disk, wanted, now.mono)),
         }
     }
 
     fn damaged(&mut self, damage: &Damage, why: Loss, now: Moment, events: &mut Vec<Event>) {
-        let Damage {
-            place,
-            rows_count,
-            bytes,
-        } = damage;
+        let Damage { place, rows, bytes } = damage;
         tracing::error!(
             log = format!("{:032x}", place.log.0),
             segment = place.segment,
             block = place.block,
-            rows = rows_count,
+            rows = rows.count,
             "a body in the spool is damaged: its rows are lost"
         );
         let id = LogId(self.random.u128(..));
@@ -356,8 +358,7 @@ impl<D: Disk> Keeper<D> {
         {
             tracing::debug!(%error, "what is left of it could not be kept");
         }
-        let rows = *rows_count;
-        events.push(Event::Lost { rows, why });
+        events.push(Event::Lost { rows: *rows, why });
         self.settle(*place);
     }
 
@@ -401,16 +402,19 @@ impl<D: Disk> Keeper<D> {
 }
 
 /// Says what a look at a segment found.
-fn tell(found: Found, events: &mut Vec<Event>) {
-    let Found { bodies, rows, .. } = found;
-    if bodies > 0 {
+fn tell(found: Found, waiting: Vec<(usize, Rows)>, events: &mut Vec<Event>) {
+    for (bodies, rows) in waiting {
+        let bodies = bodies as u64;
         events.push(Event::Recovered { bodies, rows });
     }
-    for (rows, why) in [
+    for (count, why) in [
         (found.rows_damaged, Loss::DamagedBefore),
         (found.rows_torn, Loss::TornBefore),
     ] {
-        if rows > 0 {
+        if count > 0 {
+            // nobody can tell where they were to go
+            let destination = DestinationId::SENTINEL;
+            let rows = Rows { count, destination };
             events.push(Event::Lost { rows, why });
         }
     }

@@ -468,19 +468,6 @@ impl<F> Log<F> {
         self.has_current &= !is_done;
         is_done
     }
-
-    /// Gives up the bodies of the oldest segment that becomes free by it: none of its records is on
-    /// its way. Gives their rows; nothing if there is none.
-    pub fn drop_oldest(&mut self) -> Option<u64> {
-        let mut segments = self.segments.iter_mut();
-        let segment = segments.find(|segment| segment.is_waiting())?;
-        let mut rows = 0;
-        while let Some(block) = segment.unpark() {
-            rows += segment.rows_at(block).unwrap_or(0);
-            segment.settle(block);
-        }
-        Some(rows)
-    }
 }
 
 /// What a file is counted for: no segment is longer, whatever its length is said to be.

@@ -63,6 +63,7 @@ impl Body {
             opened_at: self.opened_at,
             sealed_at: self.sealed_at,
             durable_before: spot.durable_before,
+            destination: payload.destination,
             content: crc32c::crc32c(content),
         };
         out.resize(start + head.record_bytes() - HEAD_BYTES, 0);
@@ -93,6 +94,7 @@ impl Body {
                 ends,
                 arrivals: Vec::new(),
                 sealed_at: now,
+                destination: head.destination,
             },
             opened_at: head.opened_at,
             sealed_at: head.sealed_at,

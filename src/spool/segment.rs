@@ -1,9 +1,11 @@
 //! One segment: which of its records are done with, which wait to be read, and what is written down
 //! of that.
 
+use super::command::Wanted;
 use super::disk::Disk;
 use super::format::{BLOCK_BYTES, Bits, FIRST_BLOCK, LogId, Settled};
 use super::scan::{Found, Look};
+use crate::config::DestinationId;
 use crate::planted::{Bug, is_planted};
 use std::io;
 
@@ -34,6 +36,8 @@ pub struct Segment<F> {
     rows_settled: u64,
     parked: Bits,
     parked_count: usize,
+    /// The same by destination; those of which none waits may be in it.
+    parked_of: Vec<(DestinationId, usize)>,
     /// Records that are not settled.
     open: usize,
     edition: u64,
@@ -66,6 +70,16 @@ pub struct Segment<F> {
 struct Record {
     block: u32,
     rows_count: u32,
+    destination: DestinationId,
+}
+
+/// The rows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// How many.
+    pub count: u64,
+    /// Where they go.
+    pub destination: DestinationId,
 }
 
 impl<F> Segment<F> {
@@ -91,6 +105,7 @@ impl<F> Segment<F> {
             rows_settled: 0,
             parked: Bits::default(),
             parked_count: 0,
+            parked_of: Vec::new(),
             open: 0,
             edition: 0,
             has_news: false,
@@ -133,6 +148,7 @@ impl<F> Segment<F> {
             segment.records.push(Record {
                 block: seen.block,
                 rows_count: seen.head.rows_count,
+                destination: seen.head.destination,
             });
             segment.open += 1;
             segment.park(seen.block as usize);
@@ -165,27 +181,29 @@ impl<F> Segment<F> {
     }
 
     /// A record was written at this block.
-    pub(super) fn note(&mut self, block: usize, end: usize, rows_count: u64) {
+    pub(super) fn note(&mut self, block: usize, end: usize, rows: Rows) {
         debug_assert!(block * BLOCK_BYTES == self.end && self.end < end);
         self.records.push(Record {
             block: u32::try_from(block).unwrap_or(u32::MAX),
-            rows_count: u32::try_from(rows_count).unwrap_or(u32::MAX),
+            rows_count: u32::try_from(rows.count).unwrap_or(u32::MAX),
+            destination: rows.destination,
         });
         self.open += 1;
         self.end = end;
-        self.rows_end += rows_count;
+        self.rows_end += rows.count;
     }
 
     /// Rows of the record at this block; nothing if none that is known begins there.
-    pub(super) fn rows_at(&self, block: usize) -> Option<u64> {
+    pub(super) fn rows_at(&self, block: usize) -> Option<Rows> {
         let block = u32::try_from(block).ok()?;
         let at = self
             .records
             .binary_search_by_key(&block, |record| record.block)
             .ok()?;
-        self.records
-            .get(at)
-            .map(|record| u64::from(record.rows_count))
+        self.records.get(at).map(|record| Rows {
+            count: u64::from(record.rows_count),
+            destination: record.destination,
+        })
     }
 
     /// Where the record at this block ends at the latest.
@@ -199,7 +217,7 @@ impl<F> Segment<F> {
 
     /// The record at this block is done with. False if it was before, or there is none.
     pub(super) fn settle(&mut self, block: usize) -> bool {
-        let Some(rows_count) = self.rows_at(block) else {
+        let Some(rows) = self.rows_at(block) else {
             return false;
         };
         self.unpark_at(block);
@@ -207,7 +225,7 @@ impl<F> Segment<F> {
         if is_new {
             self.open -= 1;
             if block * BLOCK_BYTES < self.durable_end {
-                self.rows_settled += rows_count;
+                self.rows_settled += rows.count;
             }
             self.has_news = true;
         }
@@ -216,21 +234,35 @@ impl<F> Segment<F> {
 
     /// The record at this block is nowhere else, and waits to be read.
     pub(super) fn park(&mut self, block: usize) {
-        let is_open = self.rows_at(block).is_some() && !self.settled.has(block);
-        if is_open && self.parked.set(block, true) {
+        let Some(rows) = self.rows_at(block).filter(|_| !self.settled.has(block)) else {
+            return;
+        };
+        if self.parked.set(block, true) {
             self.parked_count += 1;
+            let mut counts = self.parked_of.iter_mut();
+            match counts.find(|(of, _)| *of == rows.destination) {
+                Some((_, count)) => *count += 1,
+                None => self.parked_of.push((rows.destination, 1)),
+            }
         }
     }
 
     fn unpark_at(&mut self, block: usize) {
         if self.parked.set(block, false) {
             self.parked_count -= 1;
+            let of = self.rows_at(block).map(|rows| rows.destination);
+            for (_, count) in self.parked_of.iter_mut().filter(|(it, _)| Some(*it) == of) {
+                *count -= 1;
+            }
         }
     }
 
-    /// Takes the first record that waits to be read.
-    pub(super) fn unpark(&mut self) -> Option<usize> {
-        let block = self.parked.next(0)?;
+    /// Takes the first record that waits to be read and is wanted.
+    pub(super) fn unpark(&mut self, wanted: &Wanted) -> Option<usize> {
+        let block = self.parked_blocks().find(|block| {
+            let rows = self.rows_at(*block);
+            rows.is_some_and(|rows| wanted.has(rows.destination))
+        })?;
         self.unpark_at(block);
         if is_planted(Bug::SettledBeforeDelivery) {
             self.settle(block);
@@ -238,10 +270,37 @@ impl<F> Segment<F> {
         Some(block)
     }
 
+    fn parked_blocks(&self) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.parked.next(0), |block| self.parked.next(block + 1))
+    }
+
     /// True if a record waits to be read.
     #[must_use]
     pub fn has_parked(&self) -> bool {
         self.parked_count > 0
+    }
+
+    /// True if a record waits to be read that is wanted.
+    #[must_use]
+    pub fn has_wanted(&self, wanted: &Wanted) -> bool {
+        let mut counts = self.parked_of.iter();
+        counts.any(|(of, count)| *count > 0 && wanted.has(*of))
+    }
+
+    /// What waits to be read, by destination: how many records, and their rows.
+    pub(super) fn waiting(&self) -> Vec<(usize, Rows)> {
+        let mut waiting: Vec<(usize, Rows)> = Vec::new();
+        for rows in self.parked_blocks().filter_map(|block| self.rows_at(block)) {
+            let mut known = waiting.iter_mut();
+            match known.find(|(_, of)| of.destination == rows.destination) {
+                Some((records, sum)) => {
+                    *records += 1;
+                    sum.count += rows.count;
+                }
+                None => waiting.push((1, rows)),
+            }
+        }
+        waiting
     }
 
     /// True if all records that are not settled wait to be read, and there are some.

@@ -179,7 +179,7 @@ fn wait_for_disk(
                 }
                 // of places, and there are none
                 Ok(Command::Settle(_) | Command::Park(_)) => continue,
-                Ok(Command::Read) => Event::Nothing,
+                Ok(Command::Read(wanted)) => Event::Nothing(wanted),
                 Ok(Command::Quarantine(body, reason)) => Event::Quarantined {
                     rows: body.payload.rows_count(),
                     reason,

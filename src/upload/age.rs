@@ -104,6 +104,7 @@ mod tests {
     use super::*;
     use crate::clock::Mono;
     use crate::compress::PayloadId;
+    use crate::config::DestinationId;
     use serde_json::Value;
 
     fn body(rows: &[&str], opened_at: Wall) -> Body {
@@ -118,6 +119,7 @@ mod tests {
         let mut gzip = Gzip::new(1);
         gzip.feed(&raw);
         let payload = Payload {
+            destination: DestinationId::SENTINEL,
             id: PayloadId::random(),
             body: Bytes::from(gzip.finish()),
             ends,

@@ -1,21 +1,23 @@
 //! What all deliveries of one uploader use and share: rules, counts, chance, and their words in the log.
 
+use super::destinations::{Destination, Destinations};
 use super::isolate::Part;
-use super::rules::{RuleIndex, Rules};
+use super::rules::RuleIndex;
 use super::state::State;
 use super::verdict::Verdict;
 use crate::clock::Mono;
-use crate::compress::Payload;
+use crate::config::DestinationId;
 use crate::limits::LOG_TEXT_CHARS_MAX;
 use crate::log::safe_text;
 use crate::metrics::{Counter, Latency, Tally};
+use crate::planted::{Bug, is_planted};
 use crate::spool::quarantine::Reason;
 use std::sync::Arc;
 
 /// What all deliveries of one uploader use and share.
 #[derive(Debug)]
 pub(super) struct Common {
-    pub(super) rules: Arc<Rules>,
+    pub(super) destinations: Arc<Destinations>,
     pub(super) state: Arc<State>,
     pub(super) latency: Arc<Latency>,
     pub(super) random: fastrand::Rng,
@@ -27,9 +29,6 @@ pub(super) struct Common {
     pub(super) has_quarantine: bool,
     /// The program is stopping: pauses are short.
     pub(super) is_stopping: bool,
-    /// Counts the destinations that there have been: what an earlier one's rules answered says
-    /// nothing about these.
-    pub(super) destination: u32,
 }
 
 /// How a row is counted that is given up and not kept.
@@ -51,25 +50,50 @@ pub(super) fn quarantined_counter(reason: Reason) -> Counter {
 impl Common {
     /// Grows when a rule became usable, and when an outage ended.
     pub(super) fn changes(&self) -> (u64, u64) {
-        (self.rules.changes(), self.state.recoveries())
+        (self.destinations.changes(), self.state.recoveries())
     }
 
-    /// What a body counts against the limits of a rule's minute.
-    pub(super) fn weight(&self, payload: &Payload) -> u64 {
-        self.rules.body_limit.weight(payload)
+    /// Where so many rows go that are for `id`; those whose destination is not known are counted.
+    pub(super) fn direct(&mut self, id: DestinationId, rows_count: u64) -> Arc<Destination> {
+        let to = match is_planted(Bug::OneDestination) {
+            true => self.destinations.to(DestinationId::SENTINEL),
+            false => self.destinations.to(id),
+        };
+        if to.id != id {
+            self.tally.add(Counter::RowsRedirected, rows_count);
+            if self.state.has_redirected() {
+                tracing::warn!(
+                    destination = format!("{:016x}", id.to_bits()),
+                    "rows of a destination that is not in the configuration go to that of [sentinel]"
+                );
+            }
+        }
+        Arc::clone(to)
     }
 
-    pub(super) fn trouble(&self, now: Mono, rule: RuleIndex, verdict: &Verdict, what: &str) {
+    pub(super) fn trouble(
+        &self,
+        now: Mono,
+        (to, rule): (&Destination, RuleIndex),
+        verdict: &Verdict,
+        what: &str,
+    ) {
         if let Some(withheld) = self.state.trouble.allow(now) {
             let seconds = self.state.failing_for(now).as_secs();
-            tracing::warn!(rule = rule.index(), verdict = %verdict.text, seconds, withheld, "{what}; trying again");
+            tracing::warn!(to = to.name, rule = rule.index(), verdict = %verdict.text, seconds, withheld, "{what}; trying again");
         }
     }
 
-    pub(super) fn alarm(&self, now: Mono, rule: RuleIndex, verdict: &Verdict, advice: &str) {
+    pub(super) fn alarm(
+        &self,
+        now: Mono,
+        (to, rule): (&Destination, RuleIndex),
+        verdict: &Verdict,
+        advice: &str,
+    ) {
         if let Some(withheld) = self.state.alarm.allow(now) {
             tracing::error!(
-                rule = rule.index(), verdict = %verdict.text, withheld,
+                to = to.name, rule = rule.index(), verdict = %verdict.text, withheld,
                 "data is held and tried again: {advice}"
             );
         }

@@ -12,28 +12,34 @@
 //!
 //! Pure: time, chance, permits and replies are arguments; what it wants next is [`Want`].
 
-use super::common::{Common, lost_counter};
-use super::isolate::{Mark, Part, Parts, Refused, TooLarge};
+mod parting;
+
+use super::common::Common;
+use super::destinations::Destination;
+use super::isolate::Parts;
 use super::request::{Reply, Request};
-use super::rules::{HoldReason, RuleIndex, Rules, Turn};
+use super::rules::{RuleIndex, Turn};
 use super::verdict::{Kind, Verdict, judge};
 use super::want::{GivenUp, Want};
 use crate::auth::{Denied, Permit};
 use crate::clock::{Moment, Mono};
 use crate::compress::Payload;
-use crate::limits::{
-    BACKOFF_FIRST, BACKOFF_LEAST, BACKOFF_STOPPING, ISOLATION_PAUSE, ISOLATION_REQUESTS_FAST,
-};
+use crate::config::DestinationId;
+use crate::limits::{BACKOFF_FIRST, BACKOFF_LEAST, BACKOFF_STOPPING};
 use crate::metrics::{Counter, Stopwatch};
 use crate::planted::{Bug, is_planted};
 use crate::retry::{backoff, spread};
-use crate::spool::quarantine::Reason;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One body and how far it got.
 #[derive(Debug)]
 pub(super) struct Delivery {
     parts: Parts,
+    /// What its rows are for...
+    id: DestinationId,
+    /// ...and where they go: to that of `[sentinel]` if there is no such one.
+    to: Arc<Destination>,
     /// Rows that are neither settled nor given up.
     rows_left: u64,
     phase: Phase,
@@ -69,13 +75,17 @@ enum Phase {
     /// It was given; a rule is needed. Not asked again before then, unless rules change.
     Turn(Permit, Mono, u64),
     /// The request is under way, to a rule of this destination.
-    Sent(RuleIndex, u32),
+    Sent(RuleIndex, Arc<Destination>),
 }
 
 impl Delivery {
-    pub(super) fn new(payload: Payload, is_old: bool, common: &Common) -> Self {
+    pub(super) fn new(payload: Payload, is_old: bool, common: &mut Common) -> Self {
+        let id = payload.destination;
+        let rows_left = payload.rows_count();
         Delivery {
-            rows_left: payload.rows_count(),
+            id,
+            to: common.direct(id, rows_left),
+            rows_left,
             parts: Parts::new(payload, common.gzip_level),
             phase: Phase::Ready,
             failures: 0,
@@ -96,9 +106,20 @@ impl Delivery {
 
     /// True while it can gain nothing from its place: see
     /// [`PLACES_LENT_MAX`](crate::limits::PLACES_LENT_MAX).
-    pub(super) fn lends_its_place(&mut self, rules: &Rules) -> bool {
+    pub(super) fn lends_its_place(&mut self) -> bool {
+        let rules = &self.to.rules;
         !matches!(self.phase, Phase::Sent(..))
             && self.parts.is_unproven(|rule| rules.rows_accepted(rule))
+    }
+
+    /// What its rows are for.
+    pub(super) fn id(&self) -> DestinationId {
+        self.id
+    }
+
+    /// Where it goes.
+    pub(super) fn to(&self) -> &Destination {
+        &self.to
     }
 
     /// What it wants now.
@@ -132,12 +153,12 @@ impl Delivery {
                     self.phase = Phase::Asked;
                     return Want::Answer;
                 }
-                Phase::Sent(rule, destination) => {
-                    self.phase = Phase::Sent(rule, destination);
+                Phase::Sent(rule, to) => {
+                    self.phase = Phase::Sent(rule, to);
                     return Want::Answer;
                 }
                 Phase::Turn(permit, at, changes)
-                    if now.mono < at && common.rules.changes() == changes =>
+                    if now.mono < at && self.to.rules.changes() == changes =>
                 {
                     return self.wait(Phase::Turn(permit, at, changes), at);
                 }
@@ -154,12 +175,13 @@ impl Delivery {
     }
 
     fn turn(&mut self, permit: Permit, now: Mono, common: &mut Common) -> Want {
-        let changes = common.rules.changes();
+        let rules = &self.to.rules;
+        let changes = rules.changes();
         let bytes = self
             .parts
             .current()
-            .map_or(0, |part| common.weight(&part.payload));
-        match common.rules.turn(self.parts.asker(), bytes, now) {
+            .map_or(0, |part| rules.body_limit.weight(&part.payload));
+        match rules.turn(self.parts.asker(), bytes, now) {
             Turn::Use(rule) => match self.request(rule, permit, common) {
                 Some(request) => Want::Request(request),
                 None => Want::Nothing,
@@ -181,8 +203,9 @@ impl Delivery {
         }
         tally.add(Counter::Requests, 1);
         tally.add(Counter::RequestBytes, body.len() as u64);
-        self.phase = Phase::Sent(rule, common.destination);
+        self.phase = Phase::Sent(rule, Arc::clone(&self.to));
         Some(Request {
+            destination: self.to.index,
             rule,
             id,
             body,
@@ -215,11 +238,10 @@ impl Delivery {
         now: Moment,
         common: &mut Common,
     ) {
-        let Phase::Sent(rule, destination) = self.phase else {
+        let Phase::Sent(rule, sent_to) = std::mem::replace(&mut self.phase, Phase::Ready) else {
             debug_assert!(false, "an answer without a request");
             return;
         };
-        self.phase = Phase::Ready;
         let Some(part) = self.parts.current() else {
             return;
         };
@@ -227,12 +249,17 @@ impl Delivery {
         let verdict = judge(reply, (payload.body.len(), payload.raw_bytes()), now.wall);
         common.tally.add(verdict.kind.counter(), 1);
         tracing::debug!(
-            request = %payload.id, rule = rule.index(), rows = payload.rows_count(),
+            request = %payload.id, to = sent_to.name, rule = rule.index(), rows = payload.rows_count(),
             bytes = payload.body.len(), verdict = %verdict.text, "request"
         );
         part.is_ambiguous = verdict.is_ambiguous;
-        if destination != common.destination && verdict.kind != Kind::Accepted {
-            // of another destination: tried again at this one
+        if verdict.kind == Kind::Accepted {
+            return self.accepted(&sent_to, rule, now.mono, common);
+        }
+        if !Arc::ptr_eq(&sent_to, &self.to) {
+            // by what it was before a reload: tried again by what it is now
+            self.is_renewed = false;
+            self.was_cut = false;
             return;
         }
         self.act(rule, renews, &verdict, now.mono, common);
@@ -246,23 +273,22 @@ impl Delivery {
         now: Mono,
         common: &mut Common,
     ) {
-        if verdict.kind != Kind::Accepted {
-            common.state.failed(now, verdict.text.to_string());
-        }
+        common.state.failed(now, verdict.text.to_string());
         let was_renewed = std::mem::take(&mut self.is_renewed);
         let was_cut = std::mem::take(&mut self.was_cut);
         match verdict.kind {
-            Kind::Accepted => self.accepted(rule, now, common),
+            // by then it is settled
+            Kind::Accepted => {}
             Kind::Unauthorized => {
                 self.is_renewed = renews && !was_renewed || is_planted(Bug::UnauthorizedLoops);
                 if !self.is_renewed {
-                    common.alarm(now, rule, verdict, "the token is not accepted: check that sentinel.identity.scope and authority belong to the endpoint's cloud");
+                    common.alarm(now, (&self.to, rule), verdict, "the token is not accepted: check that sentinel.identity.scope and authority belong to the endpoint's cloud");
                     self.back_off(None, now, common);
                 }
             }
             Kind::Held(reason) => {
-                common.rules.hold(rule, reason, now, common.random.f64());
-                common.alarm(now, rule, verdict, reason.advice());
+                self.to.rules.hold(rule, reason, now, common.random.f64());
+                common.alarm(now, (&self.to, rule), verdict, reason.advice());
                 self.halve_if_too_large(verdict, was_cut, common, now);
             }
             Kind::Throttled(asked) => {
@@ -271,24 +297,24 @@ impl Delivery {
                     true => Duration::ZERO,
                     false => pause,
                 };
-                common.rules.throttled(rule, pause, now);
-                common.trouble(now, rule, verdict, "throttled");
+                self.to.rules.throttled(rule, pause, now);
+                common.trouble(now, (&self.to, rule), verdict, "throttled");
             }
             Kind::Unavailable(pause) => {
                 common.state.unavailable(now);
-                common.trouble(now, rule, verdict, "the service is in trouble");
+                common.trouble(now, (&self.to, rule), verdict, "the service is in trouble");
                 self.back_off(pause, now, common);
             }
             Kind::Silent(_) => {
                 common.state.unavailable(now);
-                common.trouble(now, rule, verdict, "the request failed");
+                common.trouble(now, (&self.to, rule), verdict, "the request failed");
                 self.halve_if_too_large(verdict, was_cut, common, now);
                 self.back_off(None, now, common);
             }
             Kind::TooLarge => {
                 if let Some(part) = self.parts.current() {
                     let raw_bytes = part.payload.raw_bytes();
-                    common.rules.body_limit.refused(raw_bytes, now);
+                    self.to.rules.body_limit.refused(raw_bytes, now);
                 }
                 self.halve(Some(verdict), common, now);
             }
@@ -296,7 +322,9 @@ impl Delivery {
         }
     }
 
-    fn accepted(&mut self, rule: RuleIndex, now: Mono, common: &mut Common) {
+    fn accepted(&mut self, sent_to: &Destination, rule: RuleIndex, now: Mono, common: &mut Common) {
+        self.is_renewed = false;
+        self.was_cut = false;
         self.failures = 0;
         self.unproven = 0;
         let Some(part) = self.parts.accepted() else {
@@ -306,9 +334,10 @@ impl Delivery {
         let rows_count = payload.rows_count();
         self.settle(Counter::RowsUploaded, rows_count, common);
         common.tally.add(Counter::BodiesUploaded, 1);
-        let weight = common.weight(&payload);
-        common.rules.accepted(rule, rows_count, weight, now);
-        common.rules.body_limit.accepted(payload.raw_bytes(), now);
+        let rules = &sent_to.rules;
+        let weight = rules.body_limit.weight(&payload);
+        rules.accepted(rule, rows_count, weight, now);
+        rules.body_limit.accepted(payload.raw_bytes(), now);
         common.state.succeeded(now);
         if !self.is_old {
             let time = now.since(payload.sealed_at);
@@ -364,8 +393,16 @@ impl Delivery {
         }
     }
 
-    /// The destination is another: what its rules were is forgotten.
-    pub(super) fn redirect(&mut self) {
+    /// The configuration is another: what rules were is forgotten.
+    pub(super) fn redirect(&mut self, common: &mut Common) {
+        if is_planted(Bug::DestinationKept) {
+            return;
+        }
+        // what had no destination of its own before is not counted again
+        self.to = match self.to.id == self.id {
+            true => common.direct(self.id, self.rows_left),
+            false => Arc::clone(common.destinations.to(self.id)),
+        };
         self.parts.forget_refusals();
         if !matches!(self.phase, Phase::Sent(..) | Phase::Asked) {
             self.phase = Phase::Ready;
@@ -381,108 +418,6 @@ impl Delivery {
                     .max(BACKOFF_LEAST),
             );
             *at = soon.max(*least).min(*at);
-        }
-    }
-
-    /// Halves a part that was answered twice in a row as if it were too long. Never gives a row
-    /// up: the network or the configuration may be at fault.
-    fn halve_if_too_large(
-        &mut self,
-        verdict: &Verdict,
-        was_cut: bool,
-        common: &mut Common,
-        now: Mono,
-    ) {
-        let rows_count = self
-            .parts
-            .current()
-            .map_or(0, |part| part.payload.rows_count());
-        if verdict.may_be_too_large && was_cut && rows_count > 1 {
-            self.halve(Some(verdict), common, now);
-        } else {
-            self.was_cut = verdict.may_be_too_large;
-        }
-    }
-
-    /// Halves the part that is too long, or gives its only row up.
-    fn halve(&mut self, verdict: Option<&Verdict>, common: &mut Common, now: Mono) {
-        if is_planted(Bug::TooLargeIsDropped) && verdict.is_some() {
-            if let Some(part) = self.parts.accepted() {
-                self.rows_left -= part.payload.rows_count();
-            }
-            return;
-        }
-        match self.parts.too_large() {
-            Some(TooLarge::Halved) => common.tally.add(Counter::BodiesHalved, 1),
-            Some(TooLarge::Lost(part)) => {
-                let what = "a row is too long for the service";
-                self.give_up(part, verdict, Reason::TooLarge, what, common, now);
-            }
-            None => {}
-        }
-    }
-
-    /// Halves the part that was refused, or puts its only row aside, or gives it up.
-    fn refused(&mut self, rule: RuleIndex, verdict: &Verdict, now: Mono, common: &mut Common) {
-        let chance = common.random.f64();
-        let (rows_accepted, is_suspect) = common.rules.refused(rule, now, chance);
-        if is_suspect {
-            common.alarm(now, rule, verdict, HoldReason::Suspected.advice());
-        }
-        if is_planted(Bug::RefusedBodyDropped) {
-            let rows_count = self.rows_left;
-            while self.parts.accepted().is_some() {}
-            return self.settle(Counter::RowsLostRejected, rows_count, common);
-        }
-        self.isolation_requests = self.isolation_requests.saturating_add(1);
-        let mark = Mark {
-            rule,
-            rows_accepted,
-        };
-        match self.parts.refused(mark) {
-            Some(Refused::Halved) => common.tally.add(Counter::BodiesHalved, 1),
-            Some(Refused::Condemned(part)) => {
-                let what = "a row was refused alone, others were accepted";
-                self.give_up(part, Some(verdict), Reason::Rejected, what, common, now);
-            }
-            Some(Refused::SetAside) | None => {}
-        }
-        if self
-            .parts
-            .is_unproven(|rule| common.rules.rows_accepted(rule))
-        {
-            // nothing to learn from a hasty try
-            self.unproven = self.unproven.saturating_add(1);
-            let what = "a row is refused, and nothing else was accepted since";
-            common.trouble(now, rule, verdict, what);
-            let pause = backoff(self.unproven, common.random.f64());
-            return self.retry(pause, Duration::ZERO, now, common);
-        }
-        if self.isolation_requests > ISOLATION_REQUESTS_FAST {
-            self.pause(spread(ISOLATION_PAUSE, common.random.f64()), now);
-        }
-    }
-
-    /// Takes leave of one row: it goes to quarantine, or is lost where there is none.
-    fn give_up(
-        &mut self,
-        part: Part,
-        verdict: Option<&Verdict>,
-        reason: Reason,
-        what: &str,
-        common: &mut Common,
-        now: Mono,
-    ) {
-        let rows_count = part.payload.rows_count();
-        common.given_up(&part, verdict, what, now);
-        if common.has_quarantine {
-            self.rows_left = self.rows_left.saturating_sub(rows_count);
-            self.given_up.push(GivenUp {
-                payload: part.payload,
-                reason,
-            });
-        } else {
-            self.settle(lost_counter(reason), rows_count, common);
         }
     }
 }

@@ -16,24 +16,29 @@
 //! - While the spool takes nothing, bodies stay in memory; when there is no room for more, none is
 //!   sealed, and that reaches the senders.
 //! - Without a spool a body is sealed only when there is a place for it.
+//! - All of that is so for each destination by itself: see [`lane`].
 //!
 //! Pure: what is wanted of the outside is taken with [`Desk::action`].
 
 mod closing;
+mod lane;
 mod spooling;
 
 use super::common::Common;
 use super::delivery::Delivery;
+use super::destinations::DestinationIndex;
 use super::request::{Reply, Request};
 use super::want::{GivenUp, Want};
 use crate::auth::{Denied, Permit};
 use crate::clock::{Moment, Mono, Wall};
 use crate::compress::Payload;
-use crate::limits::{BODIES_READ_AHEAD_MAX, PLACES_LENT_MAX};
+use crate::config::DestinationId;
+use crate::limits::PLACES_LENT_MAX;
 use crate::metrics::Counter;
 use crate::planted::{Bug, is_planted};
 use crate::spool::keeper::Key;
 use crate::spool::{Body, Command, Event, Place};
+use lane::Lane;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What the desk wants of the outside.
@@ -94,7 +99,7 @@ struct Taken {
 /// How bodies are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// Deliveries at a time.
+    /// Deliveries at a time to each destination.
     pub places: usize,
     /// There is a spool.
     pub has_spool: bool,
@@ -111,20 +116,12 @@ pub struct Desk {
     pub(super) common: Common,
     last_key: Key,
     taken: BTreeMap<Key, Taken>,
-    /// New bodies without a place, oldest first.
-    waiting: VecDeque<Held>,
-    /// Read back and without a place, oldest first.
-    fetched: VecDeque<Held>,
-    /// Rows whose only copy is on disk.
-    rows_parked: u64,
+    /// One for each destination, in their order.
+    lanes: Vec<Lane>,
+    /// Rows whose only copy is on disk, by what they are for.
+    rows_parked: BTreeMap<DestinationId, u64>,
     /// Reads that were asked for and not answered.
     reads: usize,
-    /// Something was parked since the last read was asked for.
-    has_parked_since: bool,
-    /// The spool had nothing to read although it should have: not asked again before then.
-    read_at: Mono,
-    /// Bytes that the new bodies have had more than their share, in hundredths.
-    debt: i128,
     /// Rows on their way into quarantine.
     rows_given_up: u64,
     /// What rules and outages had come to at the last look.
@@ -136,18 +133,15 @@ pub struct Desk {
 
 impl Desk {
     pub(super) fn new(terms: Terms, common: Common) -> Self {
+        let lanes = common.destinations.all().map(|_| Lane::default());
         Desk {
             terms,
+            lanes: lanes.collect(),
             common,
             last_key: 0,
             taken: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            fetched: VecDeque::new(),
-            rows_parked: 0,
+            rows_parked: BTreeMap::new(),
             reads: 0,
-            has_parked_since: false,
-            read_at: Mono(0),
-            debt: 0,
             rows_given_up: 0,
             changes_seen: (0, 0),
             commands: VecDeque::new(),
@@ -156,7 +150,7 @@ impl Desk {
         }
     }
 
-    /// Goes by other terms and other rules.
+    /// Goes by other terms and other destinations.
     pub(super) fn reload(&mut self, terms: Terms, change: impl FnOnce(&mut Common)) {
         // whether there is a spool cannot change
         self.terms = Terms {
@@ -164,32 +158,57 @@ impl Desk {
             ..terms
         };
         change(&mut self.common);
-        self.common.destination += 1;
         for taken in self.taken.values_mut() {
-            taken.delivery.redirect();
+            taken.delivery.redirect(&mut self.common);
             taken.wake_at = Mono(0);
+        }
+        let lanes = self.common.destinations.all().map(|_| Lane::default());
+        let before = std::mem::replace(&mut self.lanes, lanes.collect());
+        let held = before.into_iter().flat_map(|mut lane| {
+            let held: Vec<Held> = lane.take_all().collect();
+            held
+        });
+        let mut held: Vec<Held> = held.collect();
+        // keys are given in the order of coming
+        held.sort_by_key(|held| held.key);
+        for held in held {
+            let lane = self.lane_of(held.payload.destination);
+            match held.is_old {
+                true => lane.fetched.push_back(held),
+                false => lane.waiting.push_back(held),
+            }
         }
     }
 
-    /// True if one more body may be sealed.
-    pub(super) fn has_room(&mut self) -> bool {
+    /// The lane of what is for `id`.
+    fn lane_of(&mut self, id: DestinationId) -> &mut Lane {
+        let index = self.common.destinations.to(id).index.index();
+        // as many lanes as destinations, of which there is one
+        &mut self.lanes[index]
+    }
+
+    /// True if one more body for this destination may be sealed.
+    pub(super) fn has_room(&mut self, destination: DestinationId) -> bool {
         if self.end.is_some() || is_planted(Bug::NoBackpressure) {
             return true;
         }
-        let is_place_free = self.taken.len() < self.places() && self.waiting.is_empty();
+        let index = self.common.destinations.to(destination).index;
+        let is_place_free = self.has_place(index) && self.lane_of(destination).waiting.is_empty();
         // those that are safe make way; what cannot be left to the disk must not become more
         is_place_free
             || self.terms.has_spool && self.waiting_bytes(true) < self.terms.waiting_bytes_max
     }
 
-    /// Places, those that are lent included.
-    fn places(&mut self) -> usize {
-        let rules = &self.common.rules;
-        let lending = self
-            .taken
-            .values_mut()
-            .filter_map(|taken| taken.delivery.lends_its_place(rules).then_some(()));
-        self.terms.places + lending.take(PLACES_LENT_MAX).count()
+    /// True if one more body can be delivered to this destination. Places that are lent are free.
+    fn has_place(&mut self, destination: DestinationIndex) -> bool {
+        let (mut taken_count, mut lent) = (0, 0);
+        for taken in self.taken.values_mut() {
+            if taken.delivery.to().index == destination || is_planted(Bug::PlacesShared) {
+                taken_count += 1;
+                lent += usize::from(taken.delivery.lends_its_place());
+            }
+        }
+        taken_count < self.terms.places + lent.min(PLACES_LENT_MAX)
     }
 
     /// Takes a sealed body, whose oldest row was received at `opened_at`.
@@ -210,16 +229,16 @@ impl Desk {
             self.commands.push_back(Command::Write(key, Box::new(body)));
         }
         if let Some(end) = &mut self.end {
-            let rows_count = payload.rows_count();
+            let rows = spooling::rows_of(&payload);
             match safety {
                 Safety::Writing => {
-                    end.unwritten.insert(key, rows_count);
+                    end.unwritten.insert(key, rows);
                 }
-                _ => self.common.tally.add(Counter::RowsLostUnsent, rows_count),
+                _ => self.common.tally.add(Counter::RowsLostUnsent, rows.count),
             }
             return;
         }
-        self.waiting.push_back(Held {
+        self.lane_of(payload.destination).waiting.push_back(Held {
             key,
             payload,
             safety,
@@ -303,32 +322,25 @@ impl Desk {
             return None;
         }
         let waits = self.taken.values().filter(|taken| !taken.is_awaited);
-        let read = (self.wants_read()).then_some(self.read_at);
-        waits.map(|taken| taken.wake_at).chain(read).min()
-    }
-
-    fn wants_read(&self) -> bool {
-        // what waits on disk when the program stops is for the next run
-        self.rows_parked > 0
-            && !self.common.is_stopping
-            && self.reads + self.fetched.len() < BODIES_READ_AHEAD_MAX
-            && (self.waiting.is_empty() || !is_planted(Bug::FreshOnly))
-    }
-
-    fn read_ahead(&mut self, now: Mono) -> Option<Command> {
-        if !self.wants_read() || now < self.read_at {
-            return None;
-        }
-        self.reads += 1;
-        self.has_parked_since = false;
-        Some(Command::Read)
+        let reads = self.lanes_to_read().map(|(_, lane)| lane.read_at);
+        waits.map(|taken| taken.wake_at).chain(reads).min()
     }
 
     /// Begins deliveries while there are places.
     fn fill_places(&mut self) {
-        while self.taken.len() < self.places() {
-            let Some(held) = self.next_held() else { return };
-            let delivery = Delivery::new(held.payload, held.is_old, &self.common);
+        for index in 0..self.lanes.len() {
+            self.fill_places_of(index);
+        }
+    }
+
+    fn fill_places_of(&mut self, index: usize) {
+        let share = self.terms.drain_share;
+        while self.has_place(DestinationIndex::at(index)) {
+            let held = self.lanes.get_mut(index);
+            let Some(held) = held.and_then(|lane| lane.next_held(share)) else {
+                return;
+            };
+            let delivery = Delivery::new(held.payload, held.is_old, &mut self.common);
             let taken = Taken {
                 delivery,
                 safety: held.safety,
@@ -338,27 +350,6 @@ impl Desk {
             };
             self.taken.insert(held.key, taken);
         }
-    }
-
-    /// The next body to deliver, by the shares of new and old ones.
-    fn next_held(&mut self) -> Option<Held> {
-        let (new, old) = (self.waiting.front(), self.fetched.front());
-        let is_old = match (new, old) {
-            (None, None) => return None,
-            (Some(_), None) | (None, Some(_)) => {
-                self.debt = 0;
-                new.is_none()
-            }
-            (Some(_), Some(_)) if is_planted(Bug::BacklogFirst) => true,
-            (Some(_), Some(_)) => self.debt > 0,
-        };
-        let share = i128::from(self.terms.drain_share);
-        let (held, part) = match is_old {
-            true => (self.fetched.pop_front()?, share - 100),
-            false => (self.waiting.pop_front()?, share),
-        };
-        self.debt += part * held.payload.body.len() as i128;
-        Some(held)
     }
 
     /// Takes an answer from outside.
@@ -443,16 +434,21 @@ impl Desk {
     /// True if no body is in hand and nothing is wanted.
     pub fn is_idle(&self) -> bool {
         self.taken.is_empty()
-            && self.waiting.is_empty()
-            && self.fetched.is_empty()
+            && self.held().next().is_none()
             && self.commands.is_empty()
             && self.rows_given_up == 0
+    }
+
+    /// Bodies that are not being delivered.
+    fn held(&self) -> impl Iterator<Item = &Held> {
+        let lanes = self.lanes.iter();
+        lanes.flat_map(|lane| lane.waiting.iter().chain(&lane.fetched))
     }
 
     /// Rows whose only copy is on disk.
     #[must_use]
     pub fn rows_parked(&self) -> u64 {
-        self.rows_parked
+        self.rows_parked.values().sum()
     }
 
     /// The program is stopping: pauses become short.

@@ -1,10 +1,11 @@
 //! One request: a payload to a rule, and what came back.
 
+use super::destinations::DestinationIndex;
 use super::rules::RuleIndex;
 use crate::auth::Permit;
 use crate::client::{Answer, cause_of};
 use crate::compress::PayloadId;
-use crate::config::{Rule, Sentinel};
+use crate::config::{Config, Rule};
 use crate::limits::BODY_PIECE_BYTES;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -26,7 +27,9 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-reque
 /// One request, ready to go.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// To which rule.
+    /// To which destination...
+    pub destination: DestinationIndex,
+    /// ...and to which of its rules.
     pub rule: RuleIndex,
     /// Its name, the same at each try.
     pub id: PayloadId,
@@ -85,31 +88,40 @@ pub enum SilenceReason {
     Timeout,
 }
 
-/// Sends payloads to the rules of one destination.
+/// Sends payloads to the rules of all destinations.
 #[derive(Debug)]
 pub struct Requester {
     client: reqwest::Client,
-    /// One for each rule, in the order of the configuration.
-    urls: Vec<String>,
+    /// One for each rule, by destination, in the order of the configuration.
+    urls: Vec<Vec<String>>,
     time_max: Duration,
 }
 
 impl Requester {
     /// For the rules in `config`, by a client of the calling thread's.
     #[must_use]
-    pub fn new(client: reqwest::Client, config: &Sentinel) -> Self {
-        let url = |rule: &Rule| {
-            let (endpoint, stream) = (config.endpoint_of(rule).as_str(), config.stream.as_str());
-            format!(
-                "{endpoint}/dataCollectionRules/{}/streams/{stream}?api-version={API_VERSION}",
-                rule.id.as_str()
-            )
-        };
+    pub fn new(client: reqwest::Client, config: &Config) -> Self {
+        let urls = config.targets().map(|target| {
+            let url = |rule: &Rule| {
+                let endpoint = target.endpoint_of(rule).as_str();
+                let (rule, stream) = (rule.id.as_str(), target.stream.as_str());
+                format!(
+                    "{endpoint}/dataCollectionRules/{rule}/streams/{stream}?api-version={API_VERSION}"
+                )
+            };
+            target.rules.iter().map(url).collect()
+        });
         Requester {
             client,
-            urls: config.rules.iter().map(url).collect(),
-            time_max: config.request_time_max,
+            urls: urls.collect(),
+            time_max: config.sentinel.request_time_max,
         }
+    }
+
+    fn url(&self, request: &Request) -> &str {
+        let of_rules = self.urls.get(request.destination.index());
+        let url = of_rules.and_then(|urls| urls.get(request.rule.index()));
+        url.map_or("", String::as_str)
     }
 
     /// One try. Cancelling it (dropping the future) closes the connection.
@@ -124,11 +136,7 @@ impl Requester {
         };
         let try_once = self
             .client
-            .post(
-                self.urls
-                    .get(request.rule.index())
-                    .map_or("", String::as_str),
-            )
+            .post(self.url(request))
             .header(AUTHORIZATION, request.permit.header.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(CONTENT_ENCODING, HeaderValue::from_static("gzip"))

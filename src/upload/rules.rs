@@ -1,4 +1,4 @@
-//! The data collection rules of the destination, and whose turn it is.
+//! The data collection rules of one destination, and whose turn it is.
 //!
 //! Limits of the service hold for each rule, so payloads are spread over all of them, by bytes: the
 //! one that was given least goes next, if it is open and its pace lets it. A rule that comes back
@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::limits::{GIVEN_MEMORY, HOLD_FIRST, HOLD_MOST, REFUSALS_UNPROVEN_MAX};
 use crate::planted::{Bug, is_planted};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -34,13 +34,13 @@ use tokio::sync::Notify;
 pub struct RuleIndex(usize);
 
 impl RuleIndex {
-    /// Of the rule at this place in `sentinel.rules`.
+    /// Of the rule at this place in the `rules` of its destination.
     #[must_use]
     pub fn at(index: usize) -> Self {
         RuleIndex(index)
     }
 
-    /// The place in `sentinel.rules`.
+    /// The place in the `rules` of its destination.
     #[must_use]
     pub fn index(self) -> usize {
         self.0
@@ -70,10 +70,10 @@ impl HoldReason {
                  rule; that takes up to 30 minutes to act"
             }
             HoldReason::NotFound => {
-                "check sentinel.endpoint and the rule's immutable id in sentinel.rules"
+                "check the destination's endpoint and the rule's immutable id in its rules"
             }
             HoldReason::Misconfigured => {
-                "check sentinel.stream, sentinel.endpoint and the stream's declaration in the rule"
+                "check the destination's stream, its endpoint and the stream's declaration in the rule"
             }
             HoldReason::Suspected => {
                 "the rule refuses every row; check its stream's columns and the service's message"
@@ -107,7 +107,7 @@ pub enum Asker {
 pub enum Turn {
     /// Send to this one.
     Use(RuleIndex),
-    /// None can be used before then, unless something changes: see [`Rules::changed`].
+    /// None can be used before then, unless something changes: see [`Changes`].
     Wait(Mono),
 }
 
@@ -117,9 +117,33 @@ pub struct Rules {
     rules: Mutex<List>,
     /// How long bodies may be.
     pub body_limit: BodyLimit,
-    changed: Notify,
-    /// How often a rule became usable that was not.
-    changes: AtomicU64,
+    changes: Arc<Changes>,
+}
+
+/// Tells that a rule became usable that was not; shared by the rules of all destinations.
+#[derive(Debug, Default)]
+pub struct Changes {
+    rings: Notify,
+    count: AtomicU64,
+}
+
+impl Changes {
+    /// How often that was.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Resolves when it is so again. What happens after this call and before the first poll is not
+    /// missed.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.rings.notified()
+    }
+
+    fn tell(&self) {
+        self.count.fetch_add(1, Ordering::Release);
+        self.rings.notify_waiters();
+    }
 }
 
 #[derive(Debug)]
@@ -174,15 +198,21 @@ struct Rule {
 }
 
 impl Rules {
-    /// Those of the configuration, open.
+    /// So many open rules, by the limits of the configuration.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub fn of(config: &Config, rules_count: usize) -> Self {
         let sentinel = &config.sentinel;
         let limits = MinuteLimits {
             bytes: sentinel.rule_bytes_a_minute,
             requests: sentinel.rule_requests_a_minute,
         };
-        Rules::new(sentinel.rules.len(), limits, BodyLimit::new(&config.batch))
+        Rules::new(rules_count, limits, BodyLimit::new(&config.batch))
+    }
+
+    /// The same, which tells its changes there.
+    pub(super) fn telling(self, changes: &Arc<Changes>) -> Self {
+        let changes = Arc::clone(changes);
+        Rules { changes, ..self }
     }
 
     /// `rules_count` open rules.
@@ -210,8 +240,7 @@ impl Rules {
                 turns: 0,
             }),
             body_limit,
-            changed: Notify::new(),
-            changes: AtomicU64::new(0),
+            changes: Arc::default(),
         }
     }
 
@@ -247,13 +276,7 @@ impl Rules {
     /// How often a rule became usable that was not.
     #[must_use]
     pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    /// Resolves when a rule became usable that was not. What happens after this call and before
-    /// the first poll is not missed.
-    pub fn changed(&self) -> impl Future<Output = ()> {
-        self.changed.notified()
+        self.changes.count()
     }
 
     /// The rule has accepted so many rows in a body of `bytes`.
@@ -274,8 +297,7 @@ impl Rules {
                 Mono(0) => Standing::Open,
                 until => Standing::Paused(until),
             };
-            self.changes.fetch_add(1, Ordering::Release);
-            self.changed.notify_waiters();
+            self.changes.tell();
         }
     }
 
@@ -649,7 +671,7 @@ mod tests {
     async fn whoever_waits_is_told_when_a_rule_opens() {
         let rules = rules_of(1);
         rules.hold(A, HoldReason::Forbidden, at(0), 0.0);
-        let changed = rules.changed();
+        let changed = rules.changes.changed();
         rules.accepted(A, 1, 1000, at(0));
         tokio::time::timeout(Duration::from_secs(5), changed)
             .await

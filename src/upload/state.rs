@@ -7,7 +7,7 @@
 use crate::clock::Mono;
 use crate::limits::{ALARM_PAUSE, LOG_PAUSE, OUTAGE_TIME};
 use crate::log::Limited;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ pub struct State {
     pub(super) alarm: Limited,
     /// Rows that are lost.
     pub(super) loss: Limited,
+    /// Rows have gone to another destination than theirs, and that was said.
+    has_redirected: AtomicBool,
 }
 
 /// How uploading goes.
@@ -48,6 +50,7 @@ impl Default for State {
             trouble: Limited::new(LOG_PAUSE),
             alarm: Limited::new(ALARM_PAUSE),
             loss: Limited::new(LOG_PAUSE),
+            has_redirected: AtomicBool::new(false),
         }
     }
 }
@@ -99,6 +102,16 @@ impl State {
     /// Resolves when an outage ends. What happens after this call is not missed.
     pub(super) fn recovered(&self) -> impl Future<Output = ()> {
         self.recovered.notified()
+    }
+
+    /// Rows go to another destination than theirs. True if that is to be said.
+    pub(super) fn has_redirected(&self) -> bool {
+        !self.has_redirected.swap(true, Ordering::Relaxed)
+    }
+
+    /// The configuration is another: what of it is to be said, is to be said again.
+    pub(super) fn forget_redirected(&self) {
+        self.has_redirected.store(false, Ordering::Relaxed);
     }
 
     fn inner(&self) -> MutexGuard<'_, Report> {

@@ -4,8 +4,8 @@ mod service;
 
 use super::*;
 use crate::config::{
-    self, ClientSecret, EndpointUrl, FramingChoice, Identity, RuleId, Semicolon, StreamName,
-    TimeGenerated, Unparsed,
+    self, ClientSecret, DestinationId, EndpointUrl, FramingChoice, Identity, RuleId, Semicolon,
+    StreamName, TimeGenerated, Unparsed,
 };
 use crate::heart::Heart;
 use crate::metrics::{Counter, Snapshot, Stopwatch};
@@ -21,7 +21,7 @@ const NOT_NOW: &[(&str, &str)] = &[("Retry-After", "1")];
 /// Uploaders on the test's own runtime, and the shard's side by hand.
 struct Bench {
     shared: Shared,
-    _destination: watch::Sender<Arc<Destination>>,
+    upstream: watch::Sender<Arc<Upstream>>,
     stop: watch::Sender<Stop>,
     shard: Counters,
     uploaders: Vec<Running>,
@@ -85,6 +85,7 @@ fn config_for(
             requests_in_flight: 4,
             request_time_max: Duration::from_secs(20),
         },
+        destinations: Vec::new(),
         spool: config::Spool {
             directory: folder.join("spool"),
             durability: config::Durability::Memory,
@@ -112,6 +113,12 @@ fn config_for(
 }
 
 impl Bench {
+    /// The destination of `[sentinel]`.
+    fn rules(&self) -> Arc<destinations::Destination> {
+        let upstream = self.shared.upstream.borrow();
+        Arc::clone(upstream.destinations.to(DestinationId::SENTINEL))
+    }
+
     fn start(service: &Service, uploaders: usize, change: impl FnOnce(&mut Config)) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let config = Arc::new(config_for(service, folder.path(), change));
@@ -122,13 +129,13 @@ impl Bench {
             ring.close_shard();
         }
         let clock = Clock::start();
-        let destination = Arc::new(Destination::new(config, clock).unwrap());
-        let (destination, destinations) = watch::channel(destination);
+        let upstream = Arc::new(Upstream::new(config, clock).unwrap());
+        let (upstream, upstreams) = watch::channel(upstream);
         let shared = Shared {
             ring,
             clock,
             state: Arc::default(),
-            destination: destinations,
+            upstream: upstreams,
             stop: stopped,
         };
         let start = |_| {
@@ -145,7 +152,7 @@ impl Bench {
         Bench {
             uploaders: (0..uploaders).map(start).collect(),
             shared,
-            _destination: destination,
+            upstream,
             stop,
             shard: Counters::default(),
             rows_sent: 0,
@@ -159,8 +166,14 @@ impl Bench {
     }
 
     async fn send_with(&mut self, rows_count: u64, filler: &str) {
+        self.send_to(DestinationId::SENTINEL, rows_count, filler)
+            .await;
+    }
+
+    async fn send_to(&mut self, destination: DestinationId, rows_count: u64, filler: &str) {
         let page = self.shared.ring.claimed();
         let mut page = tokio::time::timeout(PATIENCE, page).await.unwrap();
+        page.open_for(destination);
         let now = self.shared.clock.mono();
         for n in self.rows_sent..self.rows_sent + rows_count {
             write(&mut page, now, n, filler);
@@ -376,7 +389,7 @@ async fn tls_trusts_the_configured_authority_and_no_other() {
     bench
         .until("refused", |s| s.value(Counter::TokensFailed) > 0)
         .await;
-    let crate::auth::Standing::Failing(refusal) = bench.shared.destination.borrow().auth.standing()
+    let crate::auth::Standing::Failing(refusal) = bench.shared.upstream.borrow().auth.standing()
     else {
         panic!()
     };
@@ -418,7 +431,7 @@ async fn a_throttled_rule_pauses_for_as_long_as_it_asks_while_the_other_goes_on(
     }
     assert!(service.seen().iter().skip(1).all(|seen| seen.rule == 2));
     assert!(matches!(
-        bench.shared.destination.borrow().rules.standings()[..],
+        bench.rules().rules.standings()[..],
         [rules::Standing::Paused(_), rules::Standing::Open]
     ));
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -720,10 +733,10 @@ async fn a_rule_that_refuses_everything_for_an_unknown_reason_costs_no_row() {
             .until("sealed", |s| s.value(Counter::BodiesSealed) > bodies)
             .await;
     }
-    let standing = bench.shared.destination.borrow().rules.clone();
+    let standing = bench.rules();
     let suspected = |_: &Snapshot| {
         matches!(
-            standing.standings()[..],
+            standing.rules.standings()[..],
             [rules::Standing::Held(rules::HoldReason::Suspected, _)]
         )
     };
@@ -896,4 +909,147 @@ async fn an_uploader_runs_on_a_thread_of_its_own() {
         (bench.snapshot().imbalance(), bench.snapshot().held()),
         (0, 0)
     );
+}
+
+/// A further destination, with the second rule and a stream of its own.
+fn basic(config: &Config) -> config::Destination {
+    config::Destination {
+        name: "basic".into(),
+        endpoint: config.sentinel.endpoint.clone(),
+        rules: vec![RuleId("dcr-00000000000000000000000000000002".into()).into()],
+        stream: StreamName("Custom-Basic".into()),
+    }
+}
+
+impl Bench {
+    /// The configuration is read again, with a further destination or without.
+    fn reload(&self, has_basic: bool) {
+        let mut config = Config::clone(&self.shared.upstream.borrow().config);
+        config.destinations.clear();
+        if has_basic {
+            config.destinations.push(basic(&config));
+        }
+        let upstream = Upstream::new(Arc::new(config), self.shared.clock).unwrap();
+        self.upstream.send_replace(Arc::new(upstream));
+    }
+}
+
+#[tokio::test]
+async fn a_destination_that_takes_no_rows_does_not_hold_up_the_others() {
+    let is_forbidden = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let forbids = Arc::clone(&is_forbidden);
+    let service = Service::start(None, move |seen| {
+        let of_stream = match seen.rule {
+            1 => "Custom-CommonSecurityLog",
+            _ => "Custom-Basic",
+        };
+        assert_eq!(seen.stream, of_stream);
+        match seen.rule == 2 && forbids.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Say::Answer(403, &[], ""),
+            false => Say::Store,
+        }
+    })
+    .await;
+    let mut bench = Bench::start(&service, 1, |config| {
+        config.sentinel.requests_in_flight = 2;
+        config.destinations.push(basic(config));
+    });
+    // as many bodies as the destination has places
+    for _ in 0..2 {
+        bench.send_to(DestinationId::of("basic"), 10, "").await;
+        bench.send(10).await;
+        tokio::time::sleep(Duration::from_millis(120)).await;
+    }
+    for count in 3..6 {
+        bench.send(10).await;
+        bench
+            .until("the others go on", |s| {
+                s.value(Counter::RowsUploaded) == 10 * count
+            })
+            .await;
+    }
+    assert_eq!(bench.value(Counter::RowsUploaded), 50);
+    is_forbidden.store(false, std::sync::atomic::Ordering::Relaxed);
+    // rules are asked again soon after the configuration was read
+    bench.reload(true);
+    bench
+        .until("all", |s| s.value(Counter::RowsUploaded) == 70)
+        .await;
+    assert_eq!(bench.value(Counter::RowsRedirected), 0);
+    bench.finish(&[]).await;
+    assert_eq!(service.stored(), all(70));
+}
+
+#[tokio::test]
+async fn rows_for_a_destination_that_is_gone_go_to_the_first_and_are_counted() {
+    let service = Service::start(None, |seen| match seen.rule {
+        1 => Say::Store,
+        _ => Say::Answer(403, &[], ""),
+    })
+    .await;
+    let mut bench = Bench::start(&service, 1, |config| {
+        config.destinations.push(basic(config));
+    });
+    let id = DestinationId::of("basic");
+    bench.send_to(id, 10, "").await;
+    bench
+        .until("forbidden", |s| s.value(Counter::AnswersForbidden) > 0)
+        .await;
+    bench.reload(false);
+    // being delivered then, and what comes late
+    bench.send_to(id, 5, "").await;
+    bench.send(3).await;
+    bench
+        .until("all", |s| s.value(Counter::RowsUploaded) == 18)
+        .await;
+    assert_eq!(bench.value(Counter::RowsRedirected), 15);
+    bench.reload(true);
+    bench.finish(&[]).await;
+    assert_eq!(service.stored(), all(18));
+}
+
+#[tokio::test]
+async fn a_destination_that_a_reload_brings_takes_its_rows_at_once() {
+    let service = Service::start(None, |_| Say::Store).await;
+    let mut bench = Bench::start(&service, 2, |_| {});
+    bench.send(1).await;
+    bench.reload(true);
+    bench.send_to(DestinationId::of("basic"), 10, "").await;
+    bench.send(1).await;
+    bench
+        .until("all", |s| s.value(Counter::RowsUploaded) == 12)
+        .await;
+    let seen = service.seen();
+    let to = |stream: &str| -> Vec<u64> {
+        let seen = seen.iter().filter(|seen| seen.stream == stream);
+        let mut rows: Vec<u64> = seen.flat_map(|seen| seen.rows.clone()).collect();
+        rows.sort_unstable();
+        rows
+    };
+    assert_eq!(to("Custom-Basic"), (1..=10).collect::<Vec<_>>());
+    assert_eq!(to("Custom-CommonSecurityLog"), [0, 11]);
+    assert_eq!(bench.value(Counter::RowsRedirected), 0);
+    bench.finish(&[]).await;
+}
+
+/// Few rows for one destination do not wait until there are none for another.
+#[tokio::test]
+async fn a_body_is_sealed_in_time_while_rows_for_others_keep_coming() {
+    let service = Service::start(None, |_| Say::Store).await;
+    let mut bench = Bench::start(&service, 1, |config| {
+        config.batch.linger = Duration::from_millis(200);
+        config.destinations.push(basic(config));
+    });
+    bench.send_to(DestinationId::of("basic"), 1, "").await;
+    let until = bench.shared.clock.mono().plus(Duration::from_secs(3));
+    let is_there = || service.seen().iter().any(|seen| seen.rule == 2);
+    while !is_there() && bench.shared.clock.mono() < until {
+        // the ring is never empty
+        while bench.shared.ring.pages_waiting() < 4 {
+            bench.send(1).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(is_there());
+    bench.finish(&[]).await;
 }

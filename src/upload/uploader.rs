@@ -1,21 +1,24 @@
 //! One uploader: pages into bodies, and bodies into the desk's hands.
 //!
+//! Each destination has an open body of its own. Only that of the page being emptied grows; the others
+//! wait for further pages, no longer than `batch.linger`.
+//!
 //! Pure: pages come from the ring, time and answers are arguments, and what is wanted of the outside
 //! is taken with [`Uploader::action`]. The shell around it is [`super::run`]; the simulator is
 //! another.
 
 use super::common::Common;
 use super::desk::{Action, Desk, Input, Terms};
-use super::{Rules, State};
+use super::{Destinations, State};
 use crate::batch::{Batch, Filled, Pages};
 use crate::clock::{Moment, Mono, Wall};
 use crate::compress::Payload;
-use crate::config::{self, Config};
+use crate::config::{self, Config, DestinationId};
 use crate::limits::{
     BODIES_WAITING_BYTES_MAX, BODIES_WAITING_MAX, SPOOL_CLOSE_TIME, STOP_COUNT_TIME,
 };
 use crate::metrics::{Counter, Counters, Latency, Stopwatch, Tally};
-use crate::planted::seen;
+use crate::planted::{Bug, is_planted, seen};
 use crate::ring::Ring;
 use std::sync::Arc;
 
@@ -37,7 +40,10 @@ enum Course {
 #[derive(Debug)]
 pub struct Uploader {
     ring: Arc<Ring>,
-    batch: Batch,
+    /// The open bodies, by what their rows are for: those of the configuration, and those that were
+    /// begun for a name that is gone from it.
+    batches: Vec<Batch>,
+    limits: config::Batch,
     /// The page being emptied.
     pages: Option<Pages>,
     desk: Desk,
@@ -60,14 +66,14 @@ impl Uploader {
     pub fn new(
         config: &Config,
         ring: Arc<Ring>,
-        rules: Arc<Rules>,
+        destinations: Arc<Destinations>,
         state: Arc<State>,
         latency: Arc<Latency>,
         seed: u64,
     ) -> Self {
         let terms = terms(config);
         let common = Common {
-            rules,
+            destinations,
             state,
             latency,
             random: fastrand::Rng::with_seed(seed),
@@ -76,11 +82,11 @@ impl Uploader {
             gzip_level: config.batch.gzip_level,
             has_quarantine: terms.has_spool,
             is_stopping: false,
-            destination: 0,
         };
         Uploader {
             ring,
-            batch: Batch::new(&config.batch),
+            batches: Vec::new(),
+            limits: config.batch.clone(),
             pages: None,
             desk: Desk::new(terms, common),
             course: Course::Run,
@@ -92,21 +98,29 @@ impl Uploader {
         self.desk.common.tally.publish(counters);
     }
 
-    /// Goes by another configuration: by its rules at once, by its limits from the next body on.
-    pub fn reload(&mut self, config: &Config, rules: Arc<Rules>) {
+    /// Goes by another configuration: by its destinations at once, by its limits from the next body
+    /// on.
+    pub fn reload(&mut self, config: &Config, destinations: Arc<Destinations>) {
         self.desk.reload(terms(config), |common| {
             common.wire_bytes_max = config.batch.wire_bytes_max;
             common.gzip_level = config.batch.gzip_level;
-            common.rules = rules;
+            common.destinations = destinations;
+            common.state.forget_redirected();
         });
-        self.batch.reload(&config.batch);
+        self.limits = config.batch.clone();
+        for batch in &mut self.batches {
+            batch.reload(&config.batch);
+        }
     }
 
     /// Takes an answer from outside.
     pub fn take(&mut self, input: Input, now: Moment) {
         self.desk.take(input, seen(now));
         while let Some(buffer) = self.desk.buffer() {
-            self.batch.give_back(buffer);
+            let empty = self.batches.iter_mut().find(|batch| !batch.has_spare());
+            if let Some(batch) = empty {
+                batch.give_back(buffer);
+            }
         }
     }
 
@@ -139,8 +153,9 @@ impl Uploader {
     /// True while a page that is handed over would be taken.
     #[must_use]
     pub fn takes_pages(&self) -> bool {
-        // a full body must go first; a ring heard now would be lost for other uploaders
-        self.pages.is_none() && !self.batch.is_full()
+        // a full body must go first, and is that of a page; a ring heard now would be lost for other
+        // uploaders
+        self.pages.is_none()
     }
 
     /// Rows whose only copy is on disk.
@@ -156,7 +171,19 @@ impl Uploader {
             Course::Run | Course::Ended => None,
             Course::Save { until } | Course::Close { until } => Some(until),
         };
-        let due = self.batch.due_at().filter(|_| self.desk.has_room());
+        let desk = &mut self.desk;
+        let page = self.pages.as_ref().map(Pages::destination);
+        let linger = self.limits.linger;
+        let open = self.batches.iter();
+        let open = open.filter(|batch| desk.has_room(batch.destination()));
+        let due = open.filter_map(|batch| match page {
+            // as long as a page stands there: see `work`
+            Some(page) if page != batch.destination() => {
+                batch.due_at().map(|_| batch.begun_at().plus(linger))
+            }
+            _ => batch.due_at(),
+        });
+        let due = due.min();
         [course, due, self.desk.wake_at()]
             .into_iter()
             .flatten()
@@ -209,25 +236,47 @@ impl Uploader {
     }
 
     fn is_empty(&self) -> bool {
-        self.pages.is_none() && self.batch.is_empty()
+        self.pages.is_none() && self.batches.iter().all(Batch::is_empty)
     }
 
     fn work(&mut self, now: Moment) -> bool {
-        if self.batch.is_full() {
-            return self.seal(now);
-        }
         if self.pages.is_none() {
             self.take_page(now.mono);
         }
-        let Some(pages) = &mut self.pages else {
+        let Some(pages) = &self.pages else {
             // the ring is empty: a body that is due waits for nothing more
-            let is_due = self.batch.due_at().is_some_and(|due| now.mono >= due);
             let is_last = self.ring.is_finished() || self.course != Course::Run;
-            return (is_due || is_last) && self.seal(now);
+            return self.seal_one(now, |batch| {
+                is_last || batch.due_at().is_some_and(|due| now.mono >= due)
+            });
         };
-        let rules = &self.desk.common.rules;
-        self.batch.allow(rules.body_limit.raw_bytes_max());
-        match self.batch.fill(pages, now.mono) {
+        let destination = pages.destination();
+        let linger = self.limits.linger;
+        // Pages for others may go on coming for ever. By its age a body would be due at once after a
+        // stop of the flow, when all rows are old; so it is by the time that it has been open.
+        let is_overdue = |batch: &Batch| {
+            batch.destination() != destination
+                && !is_planted(Bug::OthersLingerIgnored)
+                && now.mono.since(batch.begun_at()) >= linger
+        };
+        if self.seal_one(now, is_overdue) {
+            return true;
+        }
+        self.fill(destination, now)
+    }
+
+    /// Takes the page further into the open body of its destination, or seals that if it is full.
+    fn fill(&mut self, destination: DestinationId, now: Moment) -> bool {
+        let index = self.batch_for(destination);
+        let (Some(pages), Some(batch)) = (&mut self.pages, self.batches.get_mut(index)) else {
+            return false;
+        };
+        if batch.is_full() {
+            return self.seal(index, now);
+        }
+        let to = self.desk.common.destinations.to(destination);
+        batch.allow(to.rules.body_limit.raw_bytes_max());
+        match batch.fill(pages, now.mono) {
             Filled::Page => {
                 if let Some(pages) = self.pages.take() {
                     self.ring.give_back(pages.into_page());
@@ -238,6 +287,23 @@ impl Uploader {
             Filled::TooLarge { row_bytes } => self.lose_too_large(row_bytes, now.mono),
         }
         true
+    }
+
+    /// The place of the open body for this destination, which is begun if there is none. An empty one
+    /// whose name is gone from the configuration makes way: there are never more than the names of two
+    /// configurations, as one is done with before rows of a third can come.
+    fn batch_for(&mut self, destination: DestinationId) -> usize {
+        let is_it = |batch: &Batch| batch.destination() == destination;
+        if let Some(index) = self.batches.iter().position(is_it) {
+            return index;
+        }
+        let destinations = &self.desk.common.destinations;
+        let is_known = |id: DestinationId| destinations.to(id).id == id;
+        self.batches
+            .retain(|batch| !batch.is_empty() || is_known(batch.destination()));
+        let batch = Batch::new(&self.limits).bound_for(destination);
+        self.batches.push(batch);
+        self.batches.len() - 1
     }
 
     fn take_page(&mut self, now: Mono) {
@@ -254,15 +320,26 @@ impl Uploader {
         self.pages = Some(Pages::new(page));
     }
 
-    /// Seals the open body and hands it to the desk. False if there is no room for it, or nothing
+    /// Seals the first open body that is to be sealed and finds room. False if there is none.
+    fn seal_one(&mut self, now: Moment, is_to_be: impl Fn(&Batch) -> bool) -> bool {
+        (0..self.batches.len()).any(|index| {
+            let batch = self.batches.get(index);
+            batch.is_some_and(|batch| !batch.is_empty() && is_to_be(batch)) && self.seal(index, now)
+        })
+    }
+
+    /// Seals an open body and hands it to the desk. False if there is no room for it, or nothing
     /// to seal.
-    fn seal(&mut self, now: Moment) -> bool {
-        if self.batch.is_empty() || !self.desk.has_room() {
+    fn seal(&mut self, index: usize, now: Moment) -> bool {
+        let Some(batch) = self.batches.get_mut(index) else {
+            return false;
+        };
+        if batch.is_empty() || !self.desk.has_room(batch.destination()) {
             return false;
         }
-        let begun_at = self.batch.begun_at();
-        let waited = now.mono.since(self.batch.opened_at());
-        let Some(payload) = self.batch.seal(now.mono) else {
+        let begun_at = batch.begun_at();
+        let waited = now.mono.since(batch.opened_at());
+        let Some(payload) = batch.seal(now.mono) else {
             return false;
         };
         self.count_body(&payload);

@@ -11,7 +11,7 @@ use crate::{alone, beside_others, http};
 use bytes::Bytes;
 use cefline::clock::{Clock, Moment, Mono, Wall};
 use cefline::compress::{Gzip, Payload, PayloadId};
-use cefline::config::{Machine, WhenFull};
+use cefline::config::{DestinationId, Machine, WhenFull};
 use cefline::emulator::faults::Outage;
 use cefline::emulator::{Faults, Options};
 use cefline::generate::append_id;
@@ -698,6 +698,7 @@ fn write_spool(root: &Path, rows: &[String], at: Wall) {
     gzip.feed(&raw);
     let body = Body {
         payload: Payload {
+            destination: DestinationId::SENTINEL,
             id: PayloadId::random(),
             body: Bytes::from(gzip.finish()),
             ends,

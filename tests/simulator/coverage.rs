@@ -23,12 +23,16 @@ pub(crate) enum Seen {
     Stopped,
     Jump,
     Rot,
+    Down,
+    Reload,
+    Redirected,
+    OthersWentOn,
     Trouble(Trouble),
     Outcome(&'static str),
 }
 
 /// Of what a batch of runs must have seen at least one.
-const EXPECTED: [Seen; 17] = [
+const EXPECTED: [Seen; 21] = [
     Seen::Closed,
     Seen::Reset,
     Seen::Stalled,
@@ -46,6 +50,10 @@ const EXPECTED: [Seen; 17] = [
     Seen::Stopped,
     Seen::Jump,
     Seen::Rot,
+    Seen::Down,
+    Seen::Reload,
+    Seen::Redirected,
+    Seen::OthersWentOn,
 ];
 
 const OUTCOMES: [&str; 13] = [

@@ -1,18 +1,18 @@
 //! One run of the program: its parts, wired together, and what passes between them.
 
 use crate::disk::SharedDisk;
-use crate::plan::Plan;
+use crate::plan::{Plan, name_of};
+use crate::senders::Pages;
 use cefline::clock::{Moment, Mono, Wall};
-use cefline::config::Durability;
+use cefline::config::{DestinationId, Durability};
 use cefline::map::Mapper;
 use cefline::metrics::{Counters, Latency, Snapshot, Tally};
-use cefline::page::RowPage;
 use cefline::ring::Ring;
 use cefline::spool::disk::Disk;
 use cefline::spool::{Command, Event, Keeper, Place, Settings, Space};
 use cefline::upload::body_limit::BodyLimit;
 use cefline::upload::pace::MinuteLimits;
-use cefline::upload::{Rules, State, Uploader};
+use cefline::upload::{Destinations, Rules, State, Uploader};
 use fastrand::Rng;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -47,7 +47,9 @@ pub(crate) struct Upload {
     /// Logs that it has written itself.
     pub(crate) own_logs: HashSet<u128>,
     /// Bodies of earlier runs that wait.
-    pub(crate) recovered_waiting: i64,
+    pub(crate) recovered_waiting: HashMap<DestinationId, i64>,
+    /// Rows were lost, and nobody has said of which bodies.
+    pub(crate) has_lost: bool,
     pub(crate) run: Run,
     /// The longest body that was sent.
     pub(crate) largest: usize,
@@ -68,12 +70,16 @@ pub(crate) struct Forwarder {
     /// When it began.
     pub(crate) epoch: u64,
     pub(crate) ring: Arc<Ring>,
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) destinations: Arc<Destinations>,
+    /// So many are in its configuration.
+    pub(crate) destinations_count: usize,
+    /// Counts its configurations.
+    pub(crate) edition: u32,
     pub(crate) state: Arc<State>,
     pub(crate) seen: (u64, u64),
     pub(crate) shard: Arc<Counters>,
     pub(crate) tally: Tally,
-    pub(crate) page: Option<RowPage>,
+    pub(crate) pages: Pages,
     pub(crate) mapper: Option<Mapper>,
     pub(crate) uploads: Vec<Upload>,
     /// Rows of all bodies that this run has had in its hands or on its disk.
@@ -93,9 +99,23 @@ pub(crate) struct Forwarder {
     pub(crate) tries: HashMap<[u8; 16], (u64, u32)>,
 }
 
+/// So many destinations, with open rules.
+fn destinations_of(plan: &Plan, count: usize) -> Arc<Destinations> {
+    let rules = || {
+        Rules::new(
+            plan.rules,
+            MinuteLimits::default(),
+            BodyLimit::new(&plan.config.batch),
+        )
+    };
+    let further = (1..count).map(|index| (name_of(index), rules()));
+    Arc::new(Destinations::new(rules(), further))
+}
+
 impl Forwarder {
     pub(crate) fn start(
         plan: &Plan,
+        destinations_count: usize,
         number: u32,
         now: u64,
         disk: &SharedDisk,
@@ -110,11 +130,7 @@ impl Forwarder {
             plan.pages * (cefline::limits::PAGE_BYTES + cefline::limits::PAGE_BYTES_SLACK),
             1,
         ));
-        let rules = Arc::new(Rules::new(
-            plan.rules,
-            MinuteLimits::default(),
-            BodyLimit::new(&plan.config.batch),
-        ));
+        let destinations = destinations_of(plan, destinations_count);
         let state = Arc::new(State::default());
         let space = Arc::new(Space::new(plan.space_bytes, Some(0)));
         let settings = Settings {
@@ -144,7 +160,7 @@ impl Forwarder {
                     machine: Uploader::new(
                         &plan.config,
                         ring.clone(),
-                        rules.clone(),
+                        destinations.clone(),
                         state.clone(),
                         latency.clone(),
                         random.u64(..),
@@ -164,7 +180,8 @@ impl Forwarder {
                     fresh: HashSet::new(),
                     old: HashMap::new(),
                     own_logs: HashSet::new(),
-                    recovered_waiting: 0,
+                    recovered_waiting: HashMap::new(),
+                    has_lost: false,
                     run: Run::default(),
                     largest: 0,
                 }
@@ -174,12 +191,14 @@ impl Forwarder {
             number,
             epoch: now,
             ring,
-            rules,
+            destinations,
+            destinations_count,
+            edition: 0,
             state,
             seen: (0, 0),
             shard: Arc::default(),
             tally: Tally::default(),
-            page: None,
+            pages: Pages::default(),
             mapper: plan
                 .is_mapped
                 .then(|| Mapper::new(&plan.config.map, plan.config.batch.raw_bytes_max - 2)),
@@ -189,10 +208,28 @@ impl Forwarder {
             rows_answered: 0,
             deadline: None,
             disk_failed: false,
-            rule_not_before: vec![0; plan.rules],
+            rule_not_before: vec![0; plan.destinations * plan.rules],
             body_not_before: HashMap::new(),
             tries: HashMap::new(),
         }
+    }
+
+    /// Goes by a configuration with so many destinations.
+    pub(crate) fn reload(&mut self, plan: &Plan, destinations_count: usize, now: Moment) {
+        self.destinations = destinations_of(plan, destinations_count);
+        self.destinations_count = destinations_count;
+        self.edition += 1;
+        let mut config = plan.config.clone();
+        config.destinations = plan.further(destinations_count);
+        for upload in self.uploads.iter_mut().filter(|upload| !upload.is_finished) {
+            upload.machine.reload(&config, self.destinations.clone());
+        }
+        // as the program's own shard does
+        self.pages.hand_over_all(&self.ring, now, &mut self.tally);
+        self.seen = (0, 0);
+        // what rules have asked for is forgotten with them
+        self.rule_not_before.fill(0);
+        self.body_not_before.clear();
     }
 
     pub(crate) fn moment(&self, now: u64, wall: i64) -> Moment {

@@ -1,7 +1,7 @@
 //! What one seed decides before it begins: sizes, rates, and when which fault comes.
 
 use crate::disk::Mood;
-use cefline::config::{self, Config, Durability, Machine};
+use cefline::config::{self, Config, DestinationId, Durability, Machine};
 use cefline::spool::WhenFull;
 use fastrand::Rng;
 use std::sync::OnceLock;
@@ -77,12 +77,21 @@ pub(crate) enum Blow {
     Rot,
     /// The wall clock jumps by so much.
     Jump(i64),
+    /// All rules of one destination forbid everything until then.
+    Down(usize, u64),
+    /// That was so for a while and nothing else was amiss: the others must have gone on.
+    Others(usize),
+    /// The configuration is read again, and has so many destinations now.
+    Reload(usize),
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) config: Config,
+    /// Destinations at most, that of `[sentinel]` among them.
+    pub(crate) destinations: usize,
+    /// Rules of each destination.
     pub(crate) rules: usize,
     pub(crate) segment_bytes: usize,
     pub(crate) space_bytes: u64,
@@ -134,6 +143,18 @@ fn config() -> &'static Config {
     })
 }
 
+/// What a destination is called.
+pub(crate) fn name_of(index: usize) -> String {
+    match index {
+        0 => config::SENTINEL_NAME.into(),
+        _ => format!("further-{index}"),
+    }
+}
+
+pub(crate) fn id_of(index: usize) -> DestinationId {
+    DestinationId::of(&name_of(index))
+}
+
 const BODY_READINGS: [config::BodyReading; 4] = [
     config::BodyReading::Strict,
     config::BodyReading::Strict,
@@ -172,6 +193,11 @@ impl Plan {
         let is_slow = random.bool();
         let mut plan = Plan {
             seed,
+            destinations: match random.u8(..5) {
+                0 => 2,
+                1 => 3,
+                _ => 1,
+            },
             rules: random.usize(1..4),
             segment_bytes,
             space_bytes: (segments * segment_bytes) as u64,
@@ -204,11 +230,48 @@ impl Plan {
             blows: Vec::new(),
             config,
         };
-        plan.blows(random);
+        match plan.destinations > 1 && random.u8(..3) == 0 {
+            true => plan.one_down(random),
+            false => plan.blows(random),
+        }
         plan
     }
 
+    /// One destination is down for long, and nothing else is amiss.
+    fn one_down(&mut self, random: &mut Rng) {
+        (self.noise, self.poison, self.service_bytes_max) = (0.0, 0.0, usize::MAX);
+        self.space_bytes = (400 * self.segment_bytes) as u64;
+        self.config.spool.durability = Durability::Power;
+        self.faults_end = random.u64(40..60) * SECOND;
+        let (from, until) = (random.u64(..5 * SECOND), self.faults_end - SECOND);
+        let down = random.usize(..self.destinations);
+        self.blows.push((from, Blow::Down(down, until)));
+        self.blows.push((until, Blow::Others(down)));
+    }
+
+    /// What the configuration with so many destinations says of the further ones.
+    pub(crate) fn further(&self, destinations: usize) -> Vec<config::Destination> {
+        let further = (1..destinations).map(|index| config::Destination {
+            name: name_of(index),
+            endpoint: self.config.sentinel.endpoint.clone(),
+            rules: self.config.sentinel.rules.clone(),
+            stream: self.config.sentinel.stream.clone(),
+        });
+        further.collect()
+    }
+
     fn blows(&mut self, random: &mut Rng) {
+        if self.destinations > 1 {
+            let window = random.u64(SECOND..self.faults_end);
+            let from = random.u64(..window);
+            let down = random.usize(..self.destinations);
+            self.blows.push((from, Blow::Down(down, window)));
+            for _ in 0..random.usize(..4) {
+                let at = random.u64(..self.faults_end);
+                let count = random.usize(1..=self.destinations);
+                self.blows.push((at, Blow::Reload(count)));
+            }
+        }
         let until = self.faults_end;
         let window = |random: &mut Rng| {
             let from = random.u64(..until);

@@ -48,7 +48,7 @@ pub(crate) fn waiting(disk: &SharedDisk, segment_bytes: usize) -> u64 {
         keeper.work(Moment::default(), &mut events);
     }
     let rows = events.iter().map(|event| match event {
-        Event::Recovered { rows, .. } => *rows,
+        Event::Recovered { rows, .. } => rows.count,
         _ => 0,
     });
     rows.sum()

@@ -1,8 +1,8 @@
 //! Those who send: frames in any cuts, in each framing, with all that goes wrong on a connection.
 
-use crate::plan::{MS, Plan, SECOND};
+use crate::plan::{MS, Plan, SECOND, id_of};
 use crate::truth::{Row, Truth, digits};
-use cefline::clock::Moment;
+use cefline::clock::{Moment, Mono};
 use cefline::config::FramingChoice;
 use cefline::frame::{End, Frame};
 use cefline::listen::connection::{Connection, Fed, Sink};
@@ -47,7 +47,8 @@ pub(crate) struct Sender {
 
 /// Where the program's shard puts frames.
 pub(crate) struct Desk<'w> {
-    pub(crate) page: &'w mut Option<RowPage>,
+    pub(crate) pages: &'w mut Pages,
+    pub(crate) destinations: usize,
     pub(crate) ring: &'w Ring,
     pub(crate) mapper: Option<&'w mut Mapper>,
     pub(crate) rows_max: usize,
@@ -59,9 +60,62 @@ pub(crate) struct Desk<'w> {
     is_end: bool,
 }
 
+/// The pages of a shard: those being filled, each for a destination, and the next one.
+#[derive(Default)]
+pub(crate) struct Pages {
+    pub(crate) open: Vec<RowPage>,
+    spare: Option<RowPage>,
+}
+
+impl Pages {
+    pub(crate) fn opened_at(&self) -> Option<Mono> {
+        self.open.iter().filter_map(RowPage::opened_at).min()
+    }
+
+    /// Sees to it that there is a page for the next row: as the program's own shard does.
+    fn is_ready(&mut self, ring: &Ring, now: Moment, tally: &mut Tally) -> bool {
+        if self.spare.is_none() {
+            self.spare = ring.claim();
+            let fullest = (0..self.open.len()).max_by_key(|at| self.open[*at].bytes_len());
+            if self.spare.is_none()
+                && let Some(at) = fullest
+            {
+                let page = self.open.swap_remove(at);
+                hand_over(page, ring, now, tally);
+            }
+        }
+        self.spare.is_some()
+    }
+
+    /// The place of the page for a destination.
+    fn page_for(&mut self, destination: usize) -> Option<usize> {
+        let id = id_of(destination);
+        let found = self.open.iter().position(|page| page.destination() == id);
+        found.or_else(|| {
+            let mut page = self.spare.take()?;
+            page.open_for(id);
+            self.open.push(page);
+            Some(self.open.len() - 1)
+        })
+    }
+
+    pub(crate) fn hand_over_all(&mut self, ring: &Ring, now: Moment, tally: &mut Tally) {
+        for page in self.open.drain(..) {
+            hand_over(page, ring, now, tally);
+        }
+    }
+}
+
+/// The destination that a row is for, of so many.
+fn destination_of(number: u32, destinations: usize) -> usize {
+    (number.wrapping_mul(0x9E37_79B1) >> 16) as usize % destinations
+}
+
 /// What the shard has, for [`Desk`].
 pub(crate) struct Shard<'w> {
-    pub(crate) page: &'w mut Option<RowPage>,
+    pub(crate) pages: &'w mut Pages,
+    /// So many are in the configuration.
+    pub(crate) destinations: usize,
     pub(crate) ring: &'w Ring,
     pub(crate) mapper: Option<&'w mut Mapper>,
     pub(crate) rows_max: usize,
@@ -72,11 +126,8 @@ pub(crate) struct Shard<'w> {
 }
 
 impl Sink for Desk<'_> {
-    fn is_ready(&mut self, _: &mut Tally) -> bool {
-        if self.page.is_none() {
-            *self.page = self.ring.claim();
-        }
-        self.page.is_some()
+    fn is_ready(&mut self, tally: &mut Tally) -> bool {
+        self.pages.is_ready(self.ring, self.now, tally)
     }
 
     fn take(&mut self, frame: Frame<'_>, tally: &mut Tally) {
@@ -89,7 +140,10 @@ impl Sink for Desk<'_> {
         match number {
             Some(number) if expected == Some(number) => {
                 self.frames.pop_front();
-                self.truth.rows[number as usize].is_taken = true;
+                let row = &mut self.truth.rows[number as usize];
+                row.is_taken = true;
+                row.taken_at = self.now.mono.0;
+                row.destination = destination_of(number, self.destinations);
             }
             _ => {
                 let text = frame.bytes.escape_ascii().to_string();
@@ -101,10 +155,12 @@ impl Sink for Desk<'_> {
                 }
             }
         }
-        let Some(page) = self.page else {
+        let destination = destination_of(number.unwrap_or(0), self.destinations);
+        let Some(at) = self.pages.page_for(destination) else {
             tally.add(Counter::FramesLostStop, 1);
             return;
         };
+        let page = &mut self.pages.open[at];
         match &mut self.mapper {
             Some(mapper) => {
                 let source = Source {
@@ -124,28 +180,19 @@ impl Sink for Desk<'_> {
             }
         }
         if page.rows_count() >= self.rows_max || page.is_full() {
-            hand_over(self.page, self.ring, self.now, tally);
+            let page = self.pages.open.swap_remove(at);
+            hand_over(page, self.ring, self.now, tally);
         }
     }
 }
 
-pub(crate) fn hand_over(
-    page: &mut Option<RowPage>,
-    ring: &Ring,
-    now: Moment,
-    tally: &mut Tally,
-) -> bool {
-    let Some(page) = page.take() else {
-        return false;
-    };
+fn hand_over(page: RowPage, ring: &Ring, now: Moment, tally: &mut Tally) {
     if page.is_empty() {
-        ring.give_back(page);
-        return false;
+        return ring.give_back(page);
     }
     tally.add(Counter::RowsHanded, page.rows_count() as u64);
     tally.add(Counter::PagesHanded, 1);
     ring.hand_over(page, now.mono);
-    true
 }
 
 impl Sender {
@@ -280,7 +327,8 @@ impl Sender {
         is_end: bool,
     ) -> (Desk<'w>, &'w mut Tally) {
         let desk = Desk {
-            page: shard.page,
+            pages: shard.pages,
+            destinations: shard.destinations,
             ring: shard.ring,
             mapper: shard.mapper.as_deref_mut(),
             rows_max: shard.rows_max,

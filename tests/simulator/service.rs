@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Service {
     /// What goes on until when, and at which rule.
     pub(crate) troubles: Vec<(Trouble, u64, usize)>,
+    /// Which destinations forbid everything, and until when.
+    pub(crate) down: Vec<(usize, u64)>,
     /// When the token was last changed for one that is refused too.
     renewed_at: Option<u64>,
 }
@@ -36,6 +38,11 @@ impl Service {
     pub(crate) fn has(&self, trouble: Trouble, now: u64) -> bool {
         let mut all = self.troubles.iter();
         all.any(|(other, until, _)| *other == trouble && now < *until)
+    }
+
+    pub(crate) fn is_down(&self, destination: usize, now: u64) -> bool {
+        let mut all = self.down.iter();
+        all.any(|(which, until)| *which == destination && now < *until)
     }
 
     /// After 401: whether there is another token to try with.
@@ -60,9 +67,10 @@ impl Service {
         let latency = random.u64(plan.latency.0..plan.latency.1);
         let current = self.troubles.iter().find(|(trouble, until, at)| {
             let is_of_rule = matches!(trouble, Trouble::Holds | Trouble::Misconfigured);
-            now.0 < *until && (!is_of_rule || *at % plan.rules == rule)
+            now.0 < *until && (!is_of_rule || *at % (plan.rules * plan.destinations) == rule)
         });
         let trouble = match current {
+            _ if self.is_down(rule / plan.rules, now.0) => Some(Trouble::Holds),
             Some((Trouble::NoToken, ..)) => None,
             Some((trouble, ..)) => Some(*trouble),
             None if random.f64() < plan.noise && now.0 < plan.faults_end => {

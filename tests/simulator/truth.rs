@@ -15,8 +15,12 @@ pub(crate) struct Row {
     pub(crate) is_poison: bool,
     /// Stands behind an error of the framing: must never be seen.
     pub(crate) is_smuggled: bool,
-    /// It has been cut out of the stream.
+    /// It has been cut out of the stream...
     pub(crate) is_taken: bool,
+    /// ...then, on the clock of that run...
+    pub(crate) taken_at: u64,
+    /// ...and put into a page for this destination.
+    pub(crate) destination: usize,
     /// The program has said that it is safe.
     pub(crate) is_safe: bool,
     /// It was in memory when the program was killed, and no promise was made.

@@ -5,7 +5,7 @@ use crate::coverage::{Coverage, Seen};
 use crate::disk::{Mood, SharedDisk};
 use crate::forwarder::{Forwarder, Run};
 use crate::plan::{Blow, End, MS, Plan, SECOND, Trouble};
-use crate::senders::{Sender, Shard, hand_over, mean_pause};
+use crate::senders::{Sender, Shard, mean_pause};
 use crate::service::Service;
 use crate::truth::Truth;
 use cefline::auth::{Denied, Permit, Refusal};
@@ -29,6 +29,9 @@ const WALL: i64 = 1_795_572_427_000_000_000;
 const PROGRESS: u64 = 900 * SECOND;
 /// What was settled is on stable storage after this time, if the disk does not stall.
 const SETTLED_LAG: u64 = 3 * SECOND;
+/// With nothing else amiss, rows are delivered in this time: their page and body are old enough, and
+/// requests before theirs are answered.
+const OTHERS_LAG: u64 = 15 * SECOND;
 /// A body is tried no more often than this in a second.
 const TRIES_MAX: u32 = 14;
 /// More than any run should need.
@@ -83,7 +86,10 @@ struct Replied {
     reply: Reply,
     rows: Rc<[u32]>,
     id: [u8; 16],
+    /// Among those of all destinations.
     rule: usize,
+    /// The configuration that the request was made by.
+    edition: u32,
     is_accepted: bool,
     is_unclear: bool,
     asked: Option<u64>,
@@ -109,6 +115,8 @@ pub(crate) struct World {
     disk: SharedDisk,
     forwarder: Option<Forwarder>,
     runs: u32,
+    /// So many destinations are in the configuration.
+    destinations: usize,
     latency: Arc<Latency>,
     flights: u64,
     known: HashMap<[u8; 16], Known>,
@@ -170,6 +178,7 @@ impl World {
             disk,
             forwarder: None,
             runs: 0,
+            destinations: plan.destinations,
             latency: latency.clone(),
             flights: 0,
             known: HashMap::new(),
@@ -363,7 +372,8 @@ impl World {
         let forwarder = self.forwarder.as_mut()?;
         let before = forwarder.ring.pages_waiting();
         let mut shard = Shard {
-            page: &mut forwarder.page,
+            pages: &mut forwarder.pages,
+            destinations: forwarder.destinations_count,
             ring: &forwarder.ring,
             mapper: forwarder.mapper.as_mut(),
             rows_max: self.plan.page_rows_max,
@@ -373,7 +383,7 @@ impl World {
             tally: &mut forwarder.tally,
         };
         let answer = act(&mut self.senders[slot], &mut shard, &mut self.random);
-        let has_page = forwarder.page.is_some();
+        let has_page = !forwarder.pages.open.is_empty();
         let is_handed = forwarder.ring.pages_waiting() > before;
         if is_handed {
             self.wake_for_page();
@@ -446,15 +456,11 @@ impl World {
         let Some(forwarder) = &mut self.forwarder else {
             return;
         };
-        let opened_at = forwarder.page.as_ref().and_then(|page| page.opened_at());
+        let opened_at = forwarder.pages.opened_at();
         if opened_at.is_some_and(|at| now.mono.since(at) >= linger) {
             self.steps += 1;
-            hand_over(
-                &mut forwarder.page,
-                &forwarder.ring,
-                now,
-                &mut forwarder.tally,
-            );
+            let pages = &mut forwarder.pages;
+            pages.hand_over_all(&forwarder.ring, now, &mut forwarder.tally);
             self.wake_for_page();
         }
     }
@@ -546,7 +552,10 @@ impl World {
         let Some(forwarder) = &mut self.forwarder else {
             return;
         };
-        let seen = (forwarder.rules.changes(), forwarder.state.recoveries());
+        let seen = (
+            forwarder.destinations.changes(),
+            forwarder.state.recoveries(),
+        );
         if seen != forwarder.seen {
             forwarder.seen = seen;
             let count = forwarder.uploads.len();
@@ -681,7 +690,9 @@ impl World {
         let Some(rows) = self.rows_in(id, &request.body) else {
             return;
         };
-        let rule = request.rule.index();
+        let destination = request.destination.index();
+        self.check_destination(&rows, destination);
+        let rule = destination * self.plan.rules + request.rule.index();
         self.check_pace(index, id, rule);
         self.check_shares(index, key, id, request.body.len());
         let service_wall = Wall(WALL + self.now as i64);
@@ -696,7 +707,7 @@ impl World {
         let name = outcome.name;
         self.note(|| {
             format!(
-                "uploader {index} sends body {key} to {rule}, rows {}: {name}",
+                "uploader {index} sends body {key} to rule {rule} of all, rows {}: {name}",
                 brief(&rows)
             )
         });
@@ -706,7 +717,7 @@ impl World {
         let Some(forwarder) = &mut self.forwarder else {
             return;
         };
-        let number = forwarder.number;
+        let (number, edition) = (forwarder.number, forwarder.edition);
         forwarder.flights.insert(flight, rows.clone());
         if self.plan.config.spool.durability == Durability::Memory {
             forwarder.bodies.push(rows.clone());
@@ -720,12 +731,48 @@ impl World {
             rows,
             id,
             rule,
+            edition,
             is_accepted: outcome.is_accepted,
             is_unclear: outcome.is_unclear,
             asked: outcome.asked,
             name,
         });
         self.after(outcome.replied_in, Ev::Reply(number, index, key, replied));
+    }
+
+    /// Rows go where they are for, or to the first destination if that is not in the configuration.
+    fn check_destination(&mut self, rows: &[u32], destination: usize) {
+        let known = self.destinations;
+        for number in rows {
+            let row = self.truth.rows[*number as usize];
+            let is_known = row.destination < known;
+            if !is_known {
+                self.coverage.see(Seen::Redirected);
+            }
+            if destination != if is_known { row.destination } else { 0 } {
+                let of = row.destination;
+                let what = format!("row {number} for {of} of {known} goes to {destination}");
+                self.fail("each row goes to its own destination", what);
+            }
+        }
+    }
+
+    /// While one destination was down, the rows of all others were delivered.
+    fn check_others(&mut self, down: usize) {
+        let now = self.moment().mono.0;
+        let late = self.truth.rows.iter().enumerate().find(|(_, row)| {
+            row.is_taken
+                && row.destination != down
+                && row.stored == 0
+                && row.taken_at + OTHERS_LAG < now
+        });
+        match late {
+            Some((number, row)) => {
+                let what = format!("row {number} waits while {down} is down: {row:?}");
+                self.fail("one destination does not hold up the others", what);
+            }
+            None => self.coverage.see(Seen::OthersWentOn),
+        }
     }
 
     /// No body is tried in a hot loop, and nobody is asked sooner than he has said.
@@ -762,7 +809,9 @@ impl World {
             .forwarder
             .as_ref()
             .is_some_and(|forwarder| forwarder.deadline.is_some());
+        // which of those that wait are for which destination is not known here
         let is_calm = !is_stopping
+            && self.plan.destinations == 1
             && now > self.troubled_at + 5 * SECOND
             && now > self.mood_until + 15 * SECOND
             && self.stalled_at.is_none_or(|at| now > at + 30 * SECOND);
@@ -838,7 +887,8 @@ impl World {
                 self.truth.rows[*number as usize].unclear += 1;
             }
         }
-        if let Some(asked) = replied.asked {
+        let is_current = replied.edition == forwarder.edition;
+        if let Some(asked) = replied.asked.filter(|_| is_current) {
             // the reply is read a moment later at most
             let until = now + asked;
             match replied.name {
@@ -903,7 +953,8 @@ impl World {
                 upload.fresh.insert(*key);
                 let bytes: usize = upload.in_memory.values().map(|(bytes, _)| bytes).sum();
                 // places, those that wait, and one that is being sealed
-                let bodies = places + lent + BODIES_WAITING_MAX + 4;
+                let destinations = self.plan.destinations;
+                let bodies = (places + lent + 3) * destinations + BODIES_WAITING_MAX + 1;
                 let most = bodies * self.plan.config.batch.wire_bytes_max.max(1000);
                 if bytes > most && !is_stopping {
                     let count = upload.in_memory.len();
@@ -945,7 +996,7 @@ impl World {
                     }
                 }
             }
-            Command::Read | Command::Close => {}
+            Command::Read(_) | Command::Close => {}
         }
     }
 
@@ -1033,14 +1084,16 @@ impl World {
     fn tell(&mut self, index: usize, events: Vec<Event>) {
         for event in &events {
             // gone, whether the program comes to count them or ends before
-            if let Event::Lost { rows, .. }
-            | Event::Quarantined {
+            if let Event::Quarantined {
                 rows,
                 is_kept: false,
                 ..
             } = event
             {
-                self.lost += rows;
+                self.lost += *rows;
+            }
+            if let Event::Lost { rows, .. } = event {
+                self.lost += rows.count;
             }
         }
         if self.disk.is_cut() {
@@ -1097,28 +1150,31 @@ impl World {
                 let keeps_order = !forwarder.disk_failed;
                 let upload = &mut forwarder.uploads[index];
                 upload.old.insert(id, *place);
+                let of = body.payload.destination;
+                let waiting = upload.recovered_waiting.entry(of).or_default();
                 if !upload.own_logs.contains(&place.log.0) {
-                    upload.recovered_waiting -= 1;
-                } else if upload.recovered_waiting > 0 && keeps_order {
-                    let count = upload.recovered_waiting;
+                    *waiting -= 1;
+                } else if *waiting > 0 && keeps_order && !upload.has_lost {
+                    let count = *waiting;
                     let what = format!("{count} bodies of earlier runs wait behind this run's");
                     self.fail("the oldest goes first", what);
                 }
             }
-            Event::Recovered { bodies, .. } => {
+            Event::Recovered { bodies, rows } => {
                 self.coverage.see(Seen::Recovered);
                 if let Some(upload) = self.upload(index) {
-                    upload.recovered_waiting += *bodies as i64;
+                    let waiting = upload.recovered_waiting.entry(rows.destination);
+                    *waiting.or_default() += *bodies as i64;
                 }
             }
             Event::Lost { .. } => {
                 self.coverage.see(Seen::SpoolLost);
                 // how many bodies these were is not said
                 if let Some(upload) = self.upload(index) {
-                    upload.recovered_waiting = i64::MIN / 2;
+                    upload.has_lost = true;
                 }
             }
-            Event::Scanned | Event::Nothing | Event::Quarantined { .. } | Event::Closed => {}
+            Event::Scanned | Event::Nothing(_) | Event::Quarantined { .. } | Event::Closed => {}
         }
     }
 
@@ -1176,11 +1232,31 @@ impl World {
                 self.disk.cut_after(operations);
             }
             Blow::End(end, _) => self.end_run(end),
+            Blow::Down(destination, until) => {
+                self.coverage.see(Seen::Down);
+                self.service.down.push((destination, SECOND + until));
+            }
+            Blow::Others(destination) => self.check_others(destination),
+            Blow::Reload(count) => self.reload(count),
             Blow::Rot => self.rots = true,
             Blow::Jump(by) => {
                 self.coverage.see(Seen::Jump);
                 self.wall_ahead += by;
             }
+        }
+    }
+
+    /// The configuration is read again.
+    fn reload(&mut self, destinations: usize) {
+        self.coverage.see(Seen::Reload);
+        self.destinations = destinations;
+        let now = self.moment();
+        let Some(forwarder) = &mut self.forwarder else {
+            return;
+        };
+        forwarder.reload(&self.plan, destinations, now);
+        for index in 0..forwarder.uploads.len() {
+            self.wake_uploader(index, self.now);
         }
     }
 
@@ -1197,12 +1273,8 @@ impl World {
             return;
         };
         forwarder.deadline = Some(deadline);
-        hand_over(
-            &mut forwarder.page,
-            &forwarder.ring,
-            now,
-            &mut forwarder.tally,
-        );
+        let pages = &mut forwarder.pages;
+        pages.hand_over_all(&forwarder.ring, now, &mut forwarder.tally);
         forwarder.ring.close_shard();
         let number = forwarder.number;
         for index in 0..forwarder.uploads.len() {
@@ -1318,6 +1390,7 @@ impl World {
         self.runs += 1;
         let forwarder = Forwarder::start(
             &self.plan,
+            self.destinations,
             number,
             self.now,
             &self.disk,

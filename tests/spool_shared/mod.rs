@@ -8,9 +8,10 @@
 use bytes::Bytes;
 use cefline::clock::{Moment, Mono, Wall};
 use cefline::compress::{Gzip, Payload, PayloadId};
+use cefline::config::DestinationId;
 use cefline::spool::disk::Disk;
 use cefline::spool::keeper::Loss;
-use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Space, WhenFull};
+use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Space, Wanted, WhenFull};
 use std::sync::Arc;
 
 /// What tests go by unless they say otherwise.
@@ -58,6 +59,7 @@ pub(crate) fn body(
     name[..8].copy_from_slice(&id.to_le_bytes());
     Body {
         payload: Payload {
+            destination: DestinationId::SENTINEL,
             id: PayloadId::from_bytes(name),
             body: Bytes::from(gzip.finish()),
             ends,
@@ -81,6 +83,7 @@ pub(crate) fn is_same(one: &Body, other: &Body) -> bool {
         && one.payload.ends == other.payload.ends
         && one.opened_at == other.opened_at
         && one.sealed_at == other.sealed_at
+        && one.payload.destination == other.payload.destination
 }
 
 /// What a keeper that was started on a disk said.
@@ -111,16 +114,16 @@ impl ReadBack {
             Event::Body(place, body, _) => self.bodies.push((place, body)),
             Event::Recovered { bodies, rows } => {
                 self.recovered.0 += bodies;
-                self.recovered.1 += rows;
+                self.recovered.1 += rows.count;
             }
             Event::Lost { rows, why } => match why {
-                Loss::Damaged => self.damaged += rows,
-                Loss::Torn => self.torn += rows,
-                Loss::DamagedBefore => self.damaged_before += rows,
-                Loss::TornBefore => self.torn_before += rows,
+                Loss::Damaged => self.damaged += rows.count,
+                Loss::Torn => self.torn += rows.count,
+                Loss::DamagedBefore => self.damaged_before += rows.count,
+                Loss::TornBefore => self.torn_before += rows.count,
                 Loss::Dropped => panic!("nothing is to be dropped"),
             },
-            Event::Nothing | Event::Scanned => {}
+            Event::Nothing(_) | Event::Scanned => {}
             other => panic!("{other:?}"),
         }
     }
@@ -154,7 +157,7 @@ impl ReadBack {
 pub(crate) fn read_all<D: Disk>(keeper: &mut Keeper<D>, mut now: Moment, into: &mut ReadBack) {
     let mut events = Vec::new();
     loop {
-        keeper.take(Command::Read, now, &mut events);
+        keeper.take(Command::Read(Wanted::ALL), now, &mut events);
         loop {
             keeper.work(now, &mut events);
             if !events.is_empty() && events.iter().any(is_answer) {
@@ -164,7 +167,9 @@ pub(crate) fn read_all<D: Disk>(keeper: &mut Keeper<D>, mut now: Moment, into: &
             let wake_at = keeper.wake_at().unwrap();
             now.mono = now.mono.max(wake_at);
         }
-        let is_over = events.iter().any(|event| matches!(event, Event::Nothing));
+        let is_over = events
+            .iter()
+            .any(|event| matches!(event, Event::Nothing(_)));
         for event in events.drain(..) {
             into.add(event);
         }
@@ -175,7 +180,7 @@ pub(crate) fn read_all<D: Disk>(keeper: &mut Keeper<D>, mut now: Moment, into: &
 }
 
 fn is_answer(event: &Event) -> bool {
-    matches!(event, Event::Nothing | Event::Body(..))
+    matches!(event, Event::Nothing(_) | Event::Body(..))
 }
 
 /// Starts a keeper on a disk and reads everything back.

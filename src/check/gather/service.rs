@@ -5,9 +5,10 @@ use crate::check::landing::{self, NoAnswer};
 use crate::client::{Answer, Clients, cause_of};
 use crate::clock::Clock;
 use crate::compress::PayloadId;
-use crate::config::{Identity, Sentinel};
+use crate::config::{Config, Identity};
 use crate::failure::Failure;
 use crate::metrics::Counters;
+use crate::upload::destinations::DestinationIndex;
 use crate::upload::request::{Request, Requester};
 use crate::upload::rules::RuleIndex;
 use crate::upload::verdict::{Verdict, judge};
@@ -59,8 +60,8 @@ pub fn for_resource(identity: &Identity, audience: &str) -> Identity {
 /// They could not be packed, which is nobody's fault outside.
 pub async fn probe(
     client: &Client,
-    sentinel: &Sentinel,
-    rule_index: usize,
+    config: &Config,
+    (destination, rule): (DestinationIndex, RuleIndex),
     permit: &Permit,
     rows: &str,
     clock: Clock,
@@ -72,14 +73,13 @@ pub async fn probe(
         .map_err(Failure::running)?;
     let wire_bytes = body.len();
     let request = Request {
-        rule: RuleIndex::at(rule_index),
+        destination,
+        rule,
         id: PayloadId::random(),
         body: Bytes::from(body),
         permit: permit.clone(),
     };
-    let reply = Requester::new(client.clone(), sentinel)
-        .send(&request)
-        .await;
+    let reply = Requester::new(client.clone(), config).send(&request).await;
     Ok(judge(&reply, (wire_bytes, rows.len()), clock.wall()))
 }
 

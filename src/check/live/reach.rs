@@ -5,9 +5,10 @@ use crate::check::gather::network::Way;
 use crate::check::gather::proxy::{Authorization, authorization, tunnel};
 use crate::check::gather::{host, network};
 use crate::check::network::{self as judge, Host, Shaken};
+use crate::check::rules::{endpoint_of, name_of};
 use crate::check::{Finding, proxy};
 use crate::client::Trust;
-use crate::config::{Proxy, Rule};
+use crate::config::{Proxy, Rule, Target};
 use std::net::{IpAddr, SocketAddr};
 
 /// The proxy, as it was found.
@@ -28,8 +29,8 @@ impl Live<'_> {
             key: "sentinel.identity.authority",
         });
         let mut hosts: Vec<Host> = login.into_iter().collect();
-        for rule in &sentinel.rules {
-            let endpoint = self.endpoint_of(rule);
+        for (target, rule) in self.rules() {
+            let endpoint = endpoint_of(&target, rule);
             if !hosts.iter().any(|host| host.url == endpoint.url) {
                 hosts.push(endpoint);
             }
@@ -37,14 +38,16 @@ impl Live<'_> {
         hosts
     }
 
-    pub(super) fn endpoint_of(&self, rule: &Rule) -> Host {
-        Host {
-            url: self.config.sentinel.endpoint_of(rule).clone(),
-            key: match rule.endpoint {
-                Some(_) => "sentinel.rules",
-                None => "sentinel.endpoint",
-            },
-        }
+    /// The rules of all destinations.
+    fn rules(&self) -> impl Iterator<Item = (Target<'_>, &Rule)> {
+        let targets = self.config.targets();
+        targets.flat_map(|target| target.rules.iter().map(move |rule| (target, rule)))
+    }
+
+    /// What they are called in findings.
+    pub(super) fn rule_names(&self) -> Vec<String> {
+        let rules = self.rules();
+        rules.map(|(to, rule)| name_of(&to, rule)).collect()
     }
 
     /// There is nobody to trust, for this reason.
@@ -58,8 +61,8 @@ impl Live<'_> {
         }
         self.tell(Finding::after("token", "", "tls"));
         self.tell(Finding::after("claims", "", "tls"));
-        for rule in &self.config.sentinel.rules {
-            self.tell(Finding::after("probe", rule.id.as_str(), "tls"));
+        for rule in self.rule_names() {
+            self.tell(Finding::after("probe", rule, "tls"));
         }
     }
 

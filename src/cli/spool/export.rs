@@ -1,6 +1,7 @@
 //! `cefline spool export`: the rows of a spool.
 
-use super::{Failure, failed, open, read_logs};
+use super::{Failure, destination_called, failed, open, read_logs};
+use crate::config::DestinationId;
 use crate::spool::files::Folder;
 use crate::spool::format::LogId;
 use crate::spool::inspect::{kept, read, rows};
@@ -31,6 +32,10 @@ pub struct ExportArgs {
     /// Also rows that are done with and still legible
     #[arg(long, conflicts_with = "quarantine")]
     pub settled: bool,
+
+    /// Only rows for this destination: its name, or what `cefline spool list` calls it
+    #[arg(long, value_name = "NAME")]
+    pub destination: Option<String>,
 }
 
 /// Why an export ends before its end.
@@ -49,6 +54,8 @@ impl From<Failure> for Ended {
 struct Export<W> {
     output: W,
     with_settled: bool,
+    /// Nothing for all.
+    only: Option<DestinationId>,
     unread: u64,
 }
 
@@ -65,7 +72,8 @@ impl<W: Write> Export<W> {
                 continue;
             };
             let (block, is_settled) = (seen.block, seen.is_settled);
-            if is_settled && !self.with_settled {
+            let is_asked = self.only.is_none_or(|only| only == seen.head.destination);
+            if is_settled && !self.with_settled || !is_asked {
                 continue;
             }
             match read(disk, look, id, index) {
@@ -122,6 +130,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let mut export = Export {
         output: BufWriter::new(io::stdout().lock()),
         with_settled: args.settled,
+        only: args.destination.as_deref().map(destination_called),
         unread: 0,
     };
     let done = match args.quarantine {

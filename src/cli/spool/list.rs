@@ -1,12 +1,14 @@
 //! `cefline spool list`: what is in a spool.
 
-use super::{Failure, failed, open, print, read_logs};
+use super::{Failure, failed, name_of, open, print, read_logs};
 use crate::clock::Wall;
+use crate::config::DestinationId;
 use crate::emulator::show;
 use crate::spool::inspect::kept;
 use crate::spool::scan::Look;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::PathBuf;
@@ -16,7 +18,8 @@ use std::process::ExitCode;
 ///
 /// Each log (what one uploader of one run has written) with its segments, bodies that wait, their
 /// rows, bytes on disk, and when the oldest and the newest body was sealed; the quarantine with the
-/// reason of each entry; and the sums. Only heads of bodies are read: see `cefline spool verify`.
+/// reason of each entry; and the sums. What waits is also shown by destination: that of [sentinel], or
+/// sixteen digits that follow from the name of a further one. Only heads of bodies are read: see `cefline spool verify`.
 ///
 /// Exit code 0, or 2 if DIR is no spool.
 #[derive(Debug, clap::Args)]
@@ -93,11 +96,50 @@ fn time(at: Wall) -> Option<String> {
     Some(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
+/// Bodies that wait and their rows, by destination.
+#[derive(Debug, Default)]
+struct Waiting(BTreeMap<DestinationId, (u64, u64)>);
+
+impl Waiting {
+    fn add(&mut self, look: &Look<File>) {
+        for seen in look.records.iter().filter(|seen| !seen.is_settled) {
+            let (bodies, rows) = self.0.entry(seen.head.destination).or_default();
+            *bodies += 1;
+            *rows += u64::from(seen.head.rows_count);
+        }
+    }
+
+    fn json(&self) -> Value {
+        let all = self.0.iter().map(|(id, (bodies, rows))| {
+            json!({"destination": name_of(*id), "bodies": bodies, "rows": rows})
+        });
+        all.collect()
+    }
+
+    /// Nothing if there are no further destinations.
+    fn text(&self) -> Option<String> {
+        if self.0.keys().all(|id| *id == DestinationId::SENTINEL) {
+            return None;
+        }
+        let columns = ["destination", "bodies", "rows"].map(str::to_owned);
+        let lines = self
+            .0
+            .iter()
+            .map(|(id, (bodies, rows))| vec![json!(name_of(*id)), json!(bodies), json!(rows)]);
+        Some(show::table(
+            &columns,
+            &lines.collect::<Vec<_>>(),
+            usize::MAX,
+        ))
+    }
+}
+
 /// Runs the command.
 pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let (mut disk, is_moving) = open(&args.directory)?;
     let mut shown = Vec::new();
     let mut total = Sum::default();
+    let mut waiting = Waiting::default();
     for log in read_logs(&mut disk)? {
         let mut sum = Sum::default();
         let mut strange: Vec<(String, String)> = Vec::new();
@@ -106,7 +148,10 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
         }
         log.each(&mut disk, |_, known, look| {
             match look {
-                Ok(look) => sum.add(&look, known.bytes),
+                Ok(look) => {
+                    waiting.add(&look);
+                    sum.add(&look, known.bytes);
+                }
                 Err(why) => strange.push((known.path.clone(), why.to_string())),
             }
             Ok::<(), Failure>(())
@@ -128,16 +173,17 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     match args.json {
         true => print(&format!(
             "{}\n",
-            list_json(&shown, &total, &entries, is_moving)
+            list_json((&shown, &total, &waiting), &entries, is_moving)
         )),
-        false => print(&list_text(&shown, &total, &entries)),
+        false => print(&list_text((&shown, &total, &waiting), &entries)),
     }
 }
 
 type Shown = (String, Sum, Vec<(String, String)>);
+type Logs<'a> = (&'a [Shown], &'a Sum, &'a Waiting);
 type Entry = (String, String, u64, u64);
 
-fn list_json(shown: &[Shown], total: &Sum, entries: &[Entry], is_moving: bool) -> Value {
+fn list_json((shown, total, waiting): Logs<'_>, entries: &[Entry], is_moving: bool) -> Value {
     let logs = shown.iter().map(|(folder, sum, strange)| {
         let mut log = sum.json();
         log["log"] = json!(folder);
@@ -155,11 +201,12 @@ fn list_json(shown: &[Shown], total: &Sum, entries: &[Entry], is_moving: bool) -
         "quarantine": quarantine.collect::<Vec<_>>(),
         "quarantine_rows": entries.iter().map(|entry| entry.2).sum::<u64>(),
         "total": total.json(),
+        "destinations": waiting.json(),
         "is_in_use": is_moving,
     })
 }
 
-fn list_text(shown: &[Shown], total: &Sum, entries: &[Entry]) -> String {
+fn list_text((shown, total, waiting): Logs<'_>, entries: &[Entry]) -> String {
     let mut text = String::new();
     let columns = [
         "log", "segments", "bodies", "rows", "missing", "bytes", "oldest", "newest",
@@ -181,6 +228,10 @@ fn list_text(shown: &[Shown], total: &Sum, entries: &[Entry]) -> String {
     let mut lines: Vec<Vec<Value>> = shown.iter().map(|(name, sum, _)| line(name, sum)).collect();
     lines.push(line("total", total));
     text.push_str(&show::table(&columns, &lines, usize::MAX));
+    if let Some(table) = waiting.text() {
+        text.push('\n');
+        text.push_str(&table);
+    }
     if !entries.is_empty() {
         let columns = ["quarantine", "reason", "rows", "bytes"].map(str::to_owned);
         let lines = entries.iter().map(|(path, reason, rows, bytes)| {

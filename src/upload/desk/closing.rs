@@ -1,17 +1,19 @@
 //! The end of an uploader: nothing is sent any more, and what is left is to be safe.
 
+use super::lane::Lane;
+use super::spooling::rows_of;
 use super::{Desk, Safety};
 use crate::metrics::Counter;
 use crate::planted::{Bug, is_planted};
-use crate::spool::Command;
 use crate::spool::keeper::Key;
+use crate::spool::{Command, Rows};
 use std::collections::BTreeMap;
 
 /// What is left when no more is sent.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     /// Bodies that are still being written, with their rows.
-    pub(super) unwritten: BTreeMap<Key, u64>,
+    pub(super) unwritten: BTreeMap<Key, Rows>,
     is_asked: bool,
     is_done: bool,
 }
@@ -24,23 +26,26 @@ impl Desk {
             return;
         }
         let mut end = Closing::default();
-        let (mut rows_safe, mut rows_lost) = (0, 0);
-        let held = self.waiting.drain(..).chain(self.fetched.drain(..));
-        let held = held.map(|held| (held.key, held.safety, held.payload.rows_count()));
+        let mut rows_lost = 0;
+        let held = self.lanes.iter_mut().flat_map(Lane::take_all);
+        let held = held.map(|held| (held.key, held.safety, rows_of(&held.payload)));
         let taken = std::mem::take(&mut self.taken);
-        let taken = taken
-            .into_iter()
-            .map(|(key, taken)| (key, taken.safety, taken.delivery.rows_left()));
-        for (key, safety, rows_count) in held.chain(taken).collect::<Vec<_>>() {
+        let taken = taken.into_iter().map(|(key, taken)| {
+            let rows = Rows {
+                count: taken.delivery.rows_left(),
+                destination: taken.delivery.id(),
+            };
+            (key, taken.safety, rows)
+        });
+        for (key, safety, rows) in held.chain(taken).collect::<Vec<_>>() {
             match safety {
-                Safety::At(_) => rows_safe += rows_count,
+                Safety::At(_) => self.parked(rows),
                 Safety::Writing if !is_planted(Bug::StopForgets) => {
-                    end.unwritten.insert(key, rows_count);
+                    end.unwritten.insert(key, rows);
                 }
-                _ => rows_lost += rows_count,
+                _ => rows_lost += rows.count,
             }
         }
-        self.parked(rows_safe);
         self.common.tally.add(Counter::RowsLostUnsent, rows_lost);
         end.is_done = !self.terms.has_spool;
         self.end = Some(end);
@@ -61,7 +66,8 @@ impl Desk {
     pub(super) fn closed(&mut self) {
         let Some(end) = &mut self.end else { return };
         end.is_done = true;
-        let rows_count: u64 = std::mem::take(&mut end.unwritten).values().sum();
+        let unwritten = std::mem::take(&mut end.unwritten);
+        let rows_count: u64 = unwritten.values().map(|rows| rows.count).sum();
         let rows_count = rows_count + std::mem::take(&mut self.rows_given_up);
         self.common.tally.add(Counter::RowsLostUnsent, rows_count);
     }

@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 pub(super) struct Seen {
     /// Last figure of the rule's id.
     pub(super) rule: u32,
+    /// The stream in it.
+    pub(super) stream: String,
     /// The rows' numbers.
     pub(super) rows: Vec<u64>,
     pub(super) token: String,
@@ -175,10 +177,11 @@ async fn answer(
         .strip_prefix("/dataCollectionRules/dcr-0000000000000000000000000000000")
         .unwrap();
     let (rule, rest) = rule.split_once('/').unwrap();
-    assert_eq!(
-        rest,
-        "streams/Custom-CommonSecurityLog?api-version=2023-01-01"
-    );
+    let stream = rest
+        .strip_prefix("streams/")
+        .and_then(|rest| rest.strip_suffix("?api-version=2023-01-01"))
+        .unwrap()
+        .to_owned();
     if wire_bytes >= inner.lock().unwrap().cut_from_bytes {
         return Err(Broken);
     }
@@ -197,6 +200,7 @@ async fn answer(
         let mut inner = inner.lock().unwrap();
         let seen = Seen {
             rule,
+            stream,
             rows: rows.clone(),
             token,
             id,
