@@ -160,6 +160,9 @@ pub const RULES_MOST: usize = 100;
 /// filled, an open body with its encoder, and the bodies in hand, some 10 MB with the defaults. A cheaper
 /// plan, an archive and a few teams' own tables are well below it.
 pub const DESTINATIONS_FURTHER_MOST: usize = 7;
+/// Open bodies of one uploader: of the destinations of two configurations, as some may have been begun
+/// by the one before. Rows for further ones wait until one of them is sealed.
+pub const BODIES_OPEN_MAX: usize = 2 * (DESTINATIONS_FURTHER_MOST + 1);
 /// The name of a destination stands in log lines, labels of metrics and lists.
 pub const DESTINATION_NAME_BYTES_MOST: usize = 32;
 /// What a rule takes in [`PACE_MINUTE`], by Microsoft's page of limits: bytes of JSON...

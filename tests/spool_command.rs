@@ -7,6 +7,7 @@
 
 mod spool_shared;
 
+use cefline::config::DestinationId;
 use cefline::spool::files::Folder;
 use cefline::spool::quarantine::Reason;
 use cefline::spool::{Body, Command, Event, Lock};
@@ -263,4 +264,67 @@ fn rows_in_quarantine_are_put_back_and_read_by_the_next_run() {
         text(&again.stdout),
         "nothing in quarantine can be put back\n"
     );
+}
+
+/// What a record is for is shown, and goes with it into quarantine and back.
+#[test]
+fn destinations_are_shown_asked_for_and_kept() {
+    let basic = DestinationId::of("basic");
+    let root = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut keeper, _) = start(Folder::new(root.path()), settings(SEGMENT_BYTES), 1);
+    let mut events = Vec::new();
+    let bodies: Vec<Body> = (0..6)
+        .map(|id| {
+            let mut body = body(id, 3, 100, &mut random);
+            if id % 3 == 0 {
+                body.payload.destination = basic;
+            }
+            body
+        })
+        .collect();
+    for (id, body) in bodies.iter().enumerate() {
+        let write = Command::Write(id as u64, Box::new(body.clone()));
+        keeper.take(write, at(1.0), &mut events);
+    }
+    keeper.work(at(1.0), &mut events);
+    let Some(Event::Written(0, place)) = events.first() else {
+        panic!("{events:?}");
+    };
+    let keep = Command::Quarantine(Box::new(bodies[0].clone()), Reason::Rejected);
+    keeper.take(keep, at(2.0), &mut Vec::new());
+    keeper.take(Command::Settle(*place), at(2.0), &mut Vec::new());
+    keeper.take(Command::Close, at(3.0), &mut Vec::new());
+    keeper.work(at(3.0), &mut Vec::new());
+    drop(keeper);
+    let shown = cefline(&["list", "--json"], root.path());
+    assert_code(&shown, 0);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let digits = format!("{:016x}", basic.to_bits());
+    let expected = serde_json::json!([
+        {"destination": "sentinel", "bodies": 4, "rows": 12},
+        {"destination": digits, "bodies": 1, "rows": 3},
+    ]);
+    assert_eq!(shown["destinations"], expected);
+    let shown = cefline(&["list"], root.path());
+    assert!(text(&shown.stdout).contains(&digits));
+    for name in ["basic", &digits] {
+        let rows = cefline(&["export", "--destination", name], root.path());
+        assert_code(&rows, 0);
+        assert_eq!(text(&rows.stdout), lines([&bodies[3]]));
+    }
+    let rows = cefline(&["export", "--destination", "sentinel"], root.path());
+    assert_eq!(
+        text(&rows.stdout),
+        lines([1, 2, 4, 5].map(|at| &bodies[at]))
+    );
+    assert_code(&cefline(&["requeue"], root.path()), 0);
+    let (_, back) = read_back(Folder::new(root.path()), settings(SEGMENT_BYTES), 3);
+    for (_, body) in &back.bodies {
+        assert_eq!(
+            body.payload.destination == basic,
+            id_of(body).is_multiple_of(3)
+        );
+    }
+    assert_eq!(back.bodies.len(), 6);
 }

@@ -1053,3 +1053,38 @@ async fn a_body_is_sealed_in_time_while_rows_for_others_keep_coming() {
     assert!(is_there());
     bench.finish(&[]).await;
 }
+
+/// Names that come and go with the configuration leave no more open bodies than there may be.
+#[tokio::test]
+async fn open_bodies_are_no_more_than_their_bound_whatever_names_come() {
+    let service = Service::start(None, |_| Say::Store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_for(&service, folder.path(), |config| {
+        config.batch.linger = Duration::from_secs(10);
+        config.sentinel.requests_in_flight = 100;
+    });
+    let ring = Arc::new(Ring::new(64 << 20, 1));
+    let mut uploader = Uploader::new(
+        &config,
+        Arc::clone(&ring),
+        Arc::new(Destinations::of(&config)),
+        Arc::default(),
+        Arc::new(Latency::new().unwrap()),
+        1,
+    );
+    let names_count = crate::limits::BODIES_OPEN_MAX as u64 + 3;
+    for n in 0..names_count {
+        let mut page = ring.claim().unwrap();
+        page.open_for(DestinationId::of(&n.to_string()));
+        write(&mut page, Mono(0), n, "");
+        ring.hand_over(page, Mono(0));
+    }
+    let counters = Counters::default();
+    let now = crate::clock::Moment::default();
+    while uploader.step(now) {
+        while uploader.action(now).is_some() {}
+    }
+    uploader.publish(&counters);
+    assert_eq!(counters.value(Counter::RowsTaken), names_count);
+    assert_eq!(counters.value(Counter::RowsSealed), 3);
+}

@@ -15,7 +15,8 @@ use crate::clock::{Moment, Mono, Wall};
 use crate::compress::Payload;
 use crate::config::{self, Config, DestinationId};
 use crate::limits::{
-    BODIES_WAITING_BYTES_MAX, BODIES_WAITING_MAX, SPOOL_CLOSE_TIME, STOP_COUNT_TIME,
+    BODIES_OPEN_MAX, BODIES_WAITING_BYTES_MAX, BODIES_WAITING_MAX, SPOOL_CLOSE_TIME,
+    STOP_COUNT_TIME,
 };
 use crate::metrics::{Counter, Counters, Latency, Stopwatch, Tally};
 use crate::planted::{Bug, is_planted, seen};
@@ -267,7 +268,10 @@ impl Uploader {
 
     /// Takes the page further into the open body of its destination, or seals that if it is full.
     fn fill(&mut self, destination: DestinationId, now: Moment) -> bool {
-        let index = self.batch_for(destination);
+        let Some(index) = self.batch_for(destination) else {
+            // whatever is open: there is no place for one more
+            return self.seal_one(now, |_| true);
+        };
         let (Some(pages), Some(batch)) = (&mut self.pages, self.batches.get_mut(index)) else {
             return false;
         };
@@ -289,21 +293,23 @@ impl Uploader {
         true
     }
 
-    /// The place of the open body for this destination, which is begun if there is none. An empty one
-    /// whose name is gone from the configuration makes way: there are never more than the names of two
-    /// configurations, as one is done with before rows of a third can come.
-    fn batch_for(&mut self, destination: DestinationId) -> usize {
+    /// The place of the open body for this destination, which is begun if there is none. Empty ones
+    /// whose names are gone from the configuration make way. Nothing if there are too many others.
+    fn batch_for(&mut self, destination: DestinationId) -> Option<usize> {
         let is_it = |batch: &Batch| batch.destination() == destination;
         if let Some(index) = self.batches.iter().position(is_it) {
-            return index;
+            return Some(index);
         }
         let destinations = &self.desk.common.destinations;
         let is_known = |id: DestinationId| destinations.to(id).id == id;
         self.batches
             .retain(|batch| !batch.is_empty() || is_known(batch.destination()));
+        if self.batches.len() >= BODIES_OPEN_MAX {
+            return None;
+        }
         let batch = Batch::new(&self.limits).bound_for(destination);
         self.batches.push(batch);
-        self.batches.len() - 1
+        Some(self.batches.len() - 1)
     }
 
     fn take_page(&mut self, now: Mono) {
