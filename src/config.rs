@@ -26,6 +26,7 @@ mod change;
 mod destination;
 mod document;
 mod files;
+pub mod filter;
 mod finding;
 mod identity;
 mod identity_keys;
@@ -48,6 +49,7 @@ use crate::limits::{
 pub use azure::{EndpointUrl, RuleId, StreamName};
 pub use destination::{Destination, DestinationId, SENTINEL_NAME, Target};
 pub use files::{certificates_in, read_secret, read_signing_key};
+pub use filter::Filter;
 pub use finding::{ConfigError, Finding};
 pub use identity::{
     AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_TENANT_ID, Application, Assigned, Auto,
@@ -104,6 +106,22 @@ pub fn parse(text: &str, machine: &Machine) -> Result<Config, ConfigError> {
         .into_loaded()
         .map(|loaded| loaded.config)
         .map_err(|findings| ConfigError::of(None, findings))
+}
+
+/// Reads the rules of `[[filter]]` in the file at `path`, and nothing else of it.
+///
+/// # Errors
+/// Every mistake in them, or why the file cannot be read.
+pub fn read_filters(path: &Path) -> Result<Vec<Filter>, ConfigError> {
+    let in_file = |findings| ConfigError::of(Some(path), findings);
+    let text = files::config_text(path).map_err(|finding| in_file(vec![*finding]))?;
+    let root = document::toml_of(&text).map_err(|finding| in_file(vec![*finding]))?;
+    let mut reader = document::Reader::of(&text);
+    let filters = filter::filters(&mut reader, root.get_ref().get("filter"));
+    match reader.findings.is_empty() {
+        true => Ok(filters),
+        false => Err(in_file(reader.findings)),
+    }
 }
 
 impl Config {
@@ -172,6 +190,8 @@ pub struct Config {
     pub listen: Listen,
     /// `[map]`
     pub map: Map,
+    /// `[[filter]]`, in the order of the file.
+    pub filters: Vec<Filter>,
     /// `[batch]`
     pub batch: Batch,
     /// `[sentinel]`

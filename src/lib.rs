@@ -19,7 +19,8 @@
 //! | [`listen`] | accept, share connections out over shards, read them, stop reading when pages run out | [`listen::connection`], [`listen::rounds`], [`listen::placement`] |
 //! | [`frame`] | cut the byte stream into syslog frames (RFC 6587) | yes |
 //! | [`parse`] | one frame to a borrowed CEF record | yes |
-//! | [`map`] | one record to one row, as JSON, by the tables in [`map::columns`] | yes |
+//! | [`filter`] | what becomes of a record by the rules of the configuration | yes |
+//! | [`map`] | one record to one row, as JSON, by the tables in [`columns`] | yes |
 //! | [`page`] | rows on their way, with where each ends and when it came | yes |
 //! | [`ring`] | pages from shards to uploaders and back; their number bounds memory | yes |
 //! | [`batch`] | rows of pages into bodies under two limits and an age | yes |
@@ -29,7 +30,7 @@
 //! | [`auth`], [`client`], [`retry`] | one token for all uploaders; the HTTPS client; when to try again | [`retry`] |
 //!
 //! Beside the way: [`config`] (text to checked values), [`limits`] (every bound, with its reason),
-//! [`clock`] (time as a value), [`metrics`] (the closed set of counters and the identity that they
+//! [`clock`] (time as a value), [`columns`] (the table that rows are for), [`metrics`] (the closed set of counters and the identity that they
 //! keep), [`heart`] (whether every loop goes round), [`watch`] (the server behind `/metrics`), [`supervisor`] (what systemd and we say to each
 //! other), [`log`], [`failure`], [`planted`] (mistakes that the simulator must find; none in a program
 //! for use), [`check`] (what is wrong on the way, and what helps), [`cli`] (the commands), and [`run`], the only place that knows all stages.
@@ -57,10 +58,12 @@ pub mod check;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod columns;
 pub mod compress;
 pub mod config;
 pub mod emulator;
 pub mod failure;
+pub mod filter;
 pub mod frame;
 pub mod generate;
 pub mod heart;

@@ -95,6 +95,46 @@ pub const PAGES_PER_CORE_LEAST: usize = 6;
 /// (1.7 times for real traffic), and JSON escapes quotes and backslashes.
 pub const ROW_GROWTH: usize = 2;
 
+// ---- filters -------------------------------------------------------------------------------
+
+/// Rules of `[[filter]]`: five times what a large site has.
+pub const FILTERS_MOST: usize = 256;
+/// Bytes of a rule's name, which is a label in metrics.
+pub const FILTER_NAME_BYTES_MOST: usize = 64;
+/// Names of rules whose counts are kept over reloads; past it those not in force are forgotten.
+pub const FILTER_NAMES_MAX: usize = 4 * FILTERS_MOST;
+/// Conditions of one rule, those inside others included.
+pub const FILTER_CONDITIONS_MOST: usize = 64;
+/// `all`, `any` and `not` inside each other: a person does not follow more.
+pub const FILTER_DEPTH_MOST: usize = 8;
+/// Values, networks or columns in one list of a rule.
+pub const FILTER_LIST_MOST: usize = 256;
+/// Bytes of one text that values are compared with.
+pub const FILTER_TEXT_BYTES_MOST: usize = 1024;
+/// Of so many rows one is kept, at most.
+pub const FILTER_SAMPLE_MOST: usize = 1_000_000;
+/// Rows a second or a minute, and rows at once, at most: no core maps more.
+pub const FILTER_RATE_MOST: usize = 1_000_000;
+/// Shortest window of `deduplicate`.
+pub const FILTER_WINDOW_LEAST: Duration = Duration::from_secs(1);
+/// Longest: how many were suppressed is told within two of them, and detections look back over hours.
+pub const FILTER_WINDOW_MOST: Duration = Duration::from_secs(3600);
+/// Columns and keys that rows are told apart by.
+pub const FILTER_BY_MOST: usize = 16;
+/// Keys that one rule of one shard tells apart: 4,096 keys of [`FILTER_KEY_BYTES_MAX`] are 4 MiB.
+pub const FILTER_TABLE_KEYS_MAX: usize = 4096;
+/// Places of the table that a key may stand in.
+pub const FILTER_TABLE_WAYS: usize = 8;
+const _: () = assert!(FILTER_TABLE_KEYS_MAX.is_multiple_of(FILTER_TABLE_WAYS));
+/// Bytes of what rows are told apart by; a row with more passes.
+pub const FILTER_KEY_BYTES_MAX: usize = 1024;
+/// Bytes of the constant that a rule sets.
+pub const FILTER_SET_BYTES_MOST: usize = 256;
+/// Bytes of JSON of all constants together: they must fit beside the columns of a shortened row.
+pub const FILTER_SETS_BYTES_MAX: usize = 16 * KIB;
+/// Ended windows are looked for so often.
+pub const FILTER_LOOK_PAUSE: Duration = Duration::from_secs(1);
+
 // ---- batches -------------------------------------------------------------------------------
 
 /// The service refuses a longer body with 413: "Maximum allowed content length: 1048576 bytes".

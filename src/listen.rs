@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::heart::Heart;
 use crate::limits::LOG_PAUSE;
 use crate::log::Limited;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, FilterBook};
 use crate::ring::Ring;
 use crate::supervisor::Given;
 use accept::{Acceptor, Bell};
@@ -127,6 +127,8 @@ pub(crate) struct Shared {
     /// The configuration in force; each reads it anew where it begins something.
     settings: watch::Receiver<Arc<Config>>,
     notices: Notices,
+    /// Counts of the rules of `[[filter]]`, for shards to find theirs by name.
+    filters: Arc<FilterBook>,
     loads: Vec<Load>,
     /// The way in to each shard.
     doors: Vec<Sender<Visitor>>,
@@ -221,6 +223,7 @@ pub fn start(
     clock: Clock,
     ring: &Arc<Ring>,
     counters: &[Arc<Counters>],
+    filters: &Arc<FilterBook>,
 ) -> Result<Listening, ListenError> {
     let config = settings.borrow().clone();
     let shards_count = config.runtime.ingest_cores;
@@ -230,6 +233,7 @@ pub fn start(
         clock,
         settings: settings.clone(),
         notices: Notices::new(),
+        filters: filters.clone(),
         loads: (0..shards_count).map(|_| Load::default()).collect(),
         doors,
         wakes: (0..shards_count).map(|_| Notify::new()).collect(),

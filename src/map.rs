@@ -26,14 +26,18 @@
 )]
 
 mod cisco;
-pub mod columns;
 mod json;
 mod keys;
 mod row;
+mod sight;
+mod summary;
 mod value;
 
 use crate::clock::{Moment, Wall};
+pub use crate::columns;
+use crate::columns::{ColumnId, id};
 use crate::config::{self, Semicolon, TimeGenerated, Unparsed};
+use crate::filter::{Effect, Filters, Verdict};
 use crate::frame::{End, Frame};
 use crate::limits::COLUMN_BYTES_MAX;
 use crate::metrics::{Counter, Tally};
@@ -42,6 +46,7 @@ use crate::parse::asa::{self, Line};
 use crate::parse::{self, Escapes, Flaw, Origin, Pair, Record, cef, time};
 use keys::KeyTable;
 use row::Row;
+use sight::{Read, Sight};
 use std::net::IpAddr;
 
 /// The service replaces a `TimeGenerated` older than this by the time of receipt...
@@ -52,6 +57,17 @@ const TIME_AHEAD_MAX_NS: i64 = 86_400 * 1_000_000_000;
 const ESCAPED_BYTES_MAX: usize = 6;
 /// Of one column's name with quotes and punctuation, at most.
 const LEAD_BYTES_MAX: usize = 48;
+
+// columns that no key fills, or that not only a key fills
+const VENDOR: ColumnId = id("DeviceVendor");
+const PRODUCT: ColumnId = id("DeviceProduct");
+const VERSION: ColumnId = id("DeviceVersion");
+const CLASS_ID: ColumnId = id("DeviceEventClassID");
+const ACTIVITY: ColumnId = id("Activity");
+const SEVERITY: ColumnId = id("LogSeverity");
+const MESSAGE: ColumnId = id("Message");
+const COMPUTER: ColumnId = id("Computer");
+const COLLECTOR: ColumnId = id("CollectorHostName");
 
 /// From where and when a frame came.
 #[derive(Debug, Clone, Copy)]
@@ -114,8 +130,18 @@ impl<'f> Draft<'f> {
 pub enum Outcome {
     /// A row was written.
     Written,
+    /// No row, by a rule of `[[filter]]`; counted.
+    Filtered,
     /// No row, by configuration or because it is a piece of a frame without a header; counted.
     Lost,
+}
+
+/// One frame on its way into a page.
+struct Job<'j> {
+    source: Source,
+    page: &'j mut RowPage,
+    tally: &'j mut Tally,
+    filters: Option<&'j mut Filters>,
 }
 
 /// Turns frames into rows. One for each shard: it owns the scratch memory, so that no row costs an
@@ -130,6 +156,8 @@ pub struct Mapper {
     collector: Vec<u8>,
     /// A time of receipt, and its text.
     stamp: (Wall, Vec<u8>),
+    /// The rules of `[[filter]]`; nothing if there are none.
+    filters: Option<Box<Filters>>,
 }
 
 /// The pairs of the record at hand, kept so that their memory is used again.
@@ -156,7 +184,7 @@ impl Mapper {
     #[must_use]
     pub fn new(settings: &config::Map, row_bytes_max: usize) -> Self {
         let mut collector = Vec::new();
-        Row::new(&mut collector, COLUMN_BYTES_MAX).text(
+        Row::new(&mut collector, COLUMN_BYTES_MAX, None).text(
             b",\"CollectorHostName\":\"",
             settings.collector_host_name.as_bytes(),
             Escapes::None,
@@ -172,7 +200,50 @@ impl Mapper {
             },
             collector,
             stamp: (Wall(i64::MIN), Vec::new()),
+            filters: None,
         }
+    }
+
+    /// The same by these rules.
+    #[must_use]
+    pub fn filtered_by(mut self, filters: Filters) -> Self {
+        self.filters = Some(Box::new(filters));
+        self
+    }
+
+    /// The rules, if there are any.
+    pub fn filters(&mut self) -> Option<&mut Filters> {
+        self.filters.as_deref_mut()
+    }
+
+    /// Gives the rules away, with their state.
+    pub fn take_filters(&mut self) -> Option<Filters> {
+        self.filters.take().map(|filters| *filters)
+    }
+
+    /// What the rules have done to the last frame, in their order.
+    #[must_use]
+    pub fn effects(&self) -> &[Effect] {
+        self.filters
+            .as_ref()
+            .map_or(&[], |filters| filters.effects())
+    }
+
+    /// Writes rows that tell how many were suppressed, as many as fit into the page. Those that have
+    /// to be told are found by [`Filters::look`] and [`Filters::close`].
+    pub fn summarize(&mut self, source: Source, page: &mut RowPage, tally: &mut Tally) {
+        let Some(mut filters) = self.filters.take() else {
+            return;
+        };
+        while !page.is_full()
+            && let Some(summary) = filters.next_summary()
+        {
+            if !self.summary(&summary, source, page, tally) {
+                tally.add(Counter::SummariesUntold, summary.count);
+            }
+            filters.told(summary);
+        }
+        self.filters = Some(filters);
     }
 
     /// Writes the row of one frame into the page, and counts.
@@ -194,88 +265,155 @@ impl Mapper {
         page: &mut RowPage,
         tally: &mut Tally,
     ) -> Outcome {
-        let before = page.bytes_len();
+        // taken out while the row is written by what they want
+        let mut filters = self.filters.take();
+        let mut job = Job {
+            source,
+            page,
+            tally,
+            filters: filters.as_deref_mut(),
+        };
+        if let Some(filters) = &mut job.filters {
+            filters.begin();
+        }
+        let outcome = self.put_by(draft, &mut job);
+        if let Some(filters) = &mut filters
+            && outcome != Outcome::Lost
+        {
+            filters.note();
+        }
+        let has_summaries = filters.as_ref().is_some_and(|all| all.has_summaries());
+        self.filters = filters;
+        if has_summaries {
+            self.summarize(source, page, tally);
+        }
+        outcome
+    }
+
+    fn put_by(&mut self, draft: &Draft<'_>, job: &mut Job<'_>) -> Outcome {
+        let source = job.source;
         self.stamp(source.received.wall);
         let end = draft.frame.end;
-        let is_written = match &draft.parsed {
+        match &draft.parsed {
             Parsed::Record(record) => {
-                tally.add(Counter::RecordsParsed, 1);
-                count_flaws(record, tally);
+                job.tally.add(Counter::RecordsParsed, 1);
+                count_flaws(record, job.tally);
                 if end == End::Partial {
-                    tally.add(Counter::FramesPartial, 1);
+                    job.tally.add(Counter::FramesPartial, 1);
                 }
-                self.write(source, page, tally, |mapper, row, shortened| {
+                self.sort_pairs(record.extension);
+                let verdict = self.judge(job, Read::Record(record));
+                self.write(job, verdict, |mapper, row, shortened| {
                     mapper.record_row(row, record, source, end, shortened);
                 })
             }
             Parsed::Cisco(line) => {
                 let fields = line.fields();
-                cisco::count(&fields, tally);
+                cisco::count(&fields, job.tally);
                 if end == End::Partial {
-                    tally.add(Counter::FramesPartial, 1);
+                    job.tally.add(Counter::FramesPartial, 1);
                 }
-                self.write(source, page, tally, |mapper, row, shortened| {
+                // there are no pairs: forget those of the record before
+                self.sort_pairs(&[]);
+                let verdict = self.judge(job, Read::Cisco(line, &fields));
+                self.write(job, verdict, |mapper, row, shortened| {
                     mapper.cisco_row(row, line, &fields, source, end, shortened);
                 })
             }
             Parsed::Not(why, _) if end == End::Partial => {
-                count_unparsed(*why, tally);
-                tally.add(Counter::FramesLostPartial, 1);
-                return Outcome::Lost;
+                count_unparsed(*why, job.tally);
+                job.tally.add(Counter::FramesLostPartial, 1);
+                Outcome::Lost
             }
             Parsed::Not(why, _) if self.settings.unparsed == Unparsed::Drop => {
-                count_unparsed(*why, tally);
-                tally.add(Counter::FramesLostUnparsed, 1);
-                return Outcome::Lost;
+                count_unparsed(*why, job.tally);
+                job.tally.add(Counter::FramesLostUnparsed, 1);
+                Outcome::Lost
             }
             Parsed::Not(why, origin) => {
-                count_unparsed(*why, tally);
-                self.write(source, page, tally, |mapper, row, shortened| {
+                count_unparsed(*why, job.tally);
+                let verdict = self.judge(job, Read::Not(*why, *origin, draft.frame.bytes));
+                self.write(job, verdict, |mapper, row, shortened| {
                     mapper.unparsed_row(row, draft.frame, *why, *origin, source, shortened);
                 })
             }
-        };
-        if !is_written {
-            tally.add(Counter::FramesLostRowTooLong, 1);
-            return Outcome::Lost;
         }
-        tally.add(Counter::RowsWritten, 1);
-        let written = page.bytes_len().saturating_sub(before);
-        tally.add(Counter::RowBytesWritten, written as u64);
-        Outcome::Written
     }
 
-    /// Writes one row; if it turns out longer than a call can carry, once more with shorter values.
-    /// False if it does not fit even so, which the sum in [`shortened_column_bytes`] rules out.
+    /// What the rules say of a frame, which is sorted if it is a record.
+    fn judge(&self, job: &mut Job<'_>, read: Read<'_, '_>) -> Verdict {
+        let Some(filters) = &mut job.filters else {
+            return Verdict::Pass;
+        };
+        let sight = Sight {
+            mapper: self,
+            source: job.source,
+            read,
+        };
+        filters.judge(&sight, job.source.received.mono)
+    }
+
+    /// Writes one row; if it turns out longer than a call can carry, once more with shorter values,
+    /// which fit by the sum in [`shortened_column_bytes`]. A row that a rule ends is written too, and
+    /// taken back: how long it is, is what the rule has saved.
     fn write(
         &mut self,
-        source: Source,
-        page: &mut RowPage,
-        tally: &mut Tally,
+        job: &mut Job<'_>,
+        verdict: Verdict,
         mut write: impl FnMut(&mut Self, &mut Row<'_>, bool),
-    ) -> bool {
-        let at = source.received.mono;
+    ) -> Outcome {
+        let at = job.source.received.mono;
         let row_bytes_max = self.row_bytes_max;
-        for (column_bytes_max, shortened) in [
-            (COLUMN_BYTES_MAX, false),
-            (shortened_column_bytes(row_bytes_max), true),
-        ] {
-            let written = page.write_row(at, row_bytes_max, |out| {
-                let mut row = Row::new(out, column_bytes_max);
+        for shortened in [false, true] {
+            let column_bytes_max = if shortened {
+                let added = job.filters.as_ref().map_or(0, |all| all.added_bytes_max());
+                shortened_column_bytes(row_bytes_max.saturating_sub(added))
+            } else {
+                COLUMN_BYTES_MAX
+            };
+            let mut edits = job.filters.as_deref_mut().and_then(Filters::edits_if_any);
+            if let Some(edits) = &mut edits {
+                edits.begin_pass();
+            }
+            let fill = |out: &mut Vec<u8>| {
+                let mut row = Row::new(out, column_bytes_max, edits);
                 write(self, &mut row, shortened);
                 row.notes
-            });
-            if let Ok(notes) = written {
-                tally.add(Counter::RowsShortened, shortened.into());
-                notes.count(tally);
-                return true;
+            };
+            let before = job.page.bytes_len();
+            match verdict {
+                Verdict::Pass => {
+                    let Ok(notes) = job.page.write_row(at, row_bytes_max, fill) else {
+                        continue;
+                    };
+                    let written = job.page.bytes_len().saturating_sub(before);
+                    job.tally.add(Counter::RowsShortened, shortened.into());
+                    notes.count(job.tally);
+                    job.tally.add(Counter::RowsWritten, 1);
+                    job.tally.add(Counter::RowBytesWritten, written as u64);
+                    return Outcome::Written;
+                }
+                Verdict::Drop(counter) => {
+                    let Ok(bytes) = job.page.measure_row(row_bytes_max, fill) else {
+                        continue;
+                    };
+                    job.tally.add(counter, 1);
+                    if let Some(filters) = &mut job.filters {
+                        filters.dropped(bytes);
+                    }
+                    return Outcome::Filtered;
+                }
             }
         }
         debug_assert!(
             false,
             "a shortened row fits by the sum in `shortened_column_bytes`"
         );
-        false
+        if let Some(filters) = &mut job.filters {
+            filters.take_back();
+        }
+        job.tally.add(Counter::FramesLostRowTooLong, 1);
+        Outcome::Lost
     }
 
     /// Makes the text of the time of receipt, unless it is that of the frame before.
@@ -319,18 +457,23 @@ impl Mapper {
         end: End,
         shortened: bool,
     ) {
-        self.sort_pairs(record.extension);
+        if shortened {
+            // the first pass has moved what does not fit
+            self.sort_pairs(record.extension);
+        }
         self.time_generated(row, record.origin.time, record.extension, source);
         let header = &record.header;
-        for (lead, text) in [
-            (&b",\"DeviceVendor\":\""[..], header.vendor),
-            (b",\"DeviceProduct\":\"", header.product),
-            (b",\"DeviceVersion\":\"", header.device_version),
-            (b",\"DeviceEventClassID\":\"", header.class_id),
-            (b",\"Activity\":\"", header.name),
-            (b",\"LogSeverity\":\"", header.severity),
+        for (column, lead, text) in [
+            (VENDOR, &b",\"DeviceVendor\":\""[..], header.vendor),
+            (PRODUCT, b",\"DeviceProduct\":\"", header.product),
+            (VERSION, b",\"DeviceVersion\":\"", header.device_version),
+            (CLASS_ID, b",\"DeviceEventClassID\":\"", header.class_id),
+            (ACTIVITY, b",\"Activity\":\"", header.name),
+            (SEVERITY, b",\"LogSeverity\":\"", header.severity),
         ] {
-            row.text(lead, text.trim_ascii(), Escapes::Header);
+            row.column(column, |row| {
+                row.text(lead, text.trim_ascii(), Escapes::Header)
+            });
         }
         self.computer(row, record.origin, source);
         let has_more = self.columns(row, record.extension, source.received.wall);
@@ -339,10 +482,10 @@ impl Mapper {
             flaw: record.flaw,
             shortened,
         };
-        if has_more || marks.any() || !record.stray.is_empty() {
+        if has_more || marks.any() || !record.stray.is_empty() || row.has_repeats() {
             self.additional(row, record, marks);
         }
-        row.out.push(b'}');
+        row.end();
     }
 
     /// The row of a frame that is no record.
@@ -359,29 +502,25 @@ impl Mapper {
         row.out.extend_from_slice(&self.stamp.1);
         row.out
             .extend_from_slice(b"\",\"DeviceVendor\":\"cefline\",\"DeviceProduct\":\"unparsed\"");
-        row.text(
-            b",\"DeviceEventClassID\":\"",
-            why.code().as_bytes(),
-            Escapes::None,
-        );
-        row.text(
-            b",\"Activity\":\"",
-            why.explanation().as_bytes(),
-            Escapes::None,
-        );
+        for (column, lead, text) in [
+            (CLASS_ID, &b",\"DeviceEventClassID\":\""[..], why.code()),
+            (ACTIVITY, b",\"Activity\":\"", why.explanation()),
+        ] {
+            row.column(column, |row| row.text(lead, text.as_bytes(), Escapes::None));
+        }
         self.computer(row, origin, source);
-        row.text(b",\"Message\":\"", frame.bytes, Escapes::None);
+        row.column(MESSAGE, |row| {
+            row.text(b",\"Message\":\"", frame.bytes, Escapes::None)
+        });
         let marks = Marks {
             end: frame.end,
             flaw: None,
             shortened,
         };
-        if marks.any() {
-            let mut more = row.additional(b';');
-            marks.write(&mut more);
-            more.close();
+        if marks.any() || row.has_repeats() {
+            row.additional(b';', |more| marks.write(more));
         }
-        row.out.push(b'}');
+        row.end();
     }
 
     /// Opens the row with `TimeGenerated`.
@@ -417,11 +556,14 @@ impl Mapper {
 
     /// `Computer`, by the syslog header or else the peer, and `CollectorHostName`.
     fn computer(&self, row: &mut Row<'_>, origin: Origin<'_>, source: Source) {
-        match origin.host {
+        row.column(COMPUTER, |row| match origin.host {
             Some(host) => row.text(b",\"Computer\":\"", host, Escapes::None),
             None => row.address(b",\"Computer\":\"", source.peer),
-        }
-        row.out.extend_from_slice(&self.collector);
+        });
+        row.column(COLLECTOR, |row| {
+            row.out.extend_from_slice(&self.collector);
+            true
+        });
     }
 
     /// Writes the pairs that have columns. True if there are others, or values that do not fit.
@@ -441,7 +583,9 @@ impl Mapper {
             };
             let mut fits = false;
             for slot in &target.slots {
-                fits |= row.value(slot, value, |text| self.read_time(text, extension, now));
+                fits |= row.column(slot.column, |row| {
+                    row.value(slot, value, |text| self.read_time(text, extension, now))
+                });
             }
             if !fits {
                 has_more = true;
@@ -456,24 +600,19 @@ impl Mapper {
 
     /// Writes `AdditionalExtensions`: remarks, then what has no column, in the sender's order.
     fn additional(&self, row: &mut Row<'_>, record: &Record<'_>, marks: Marks) {
-        let mut more = row.additional(self.semicolon());
-        marks.write(&mut more);
-        if !record.stray.is_empty() {
-            more.pair(b"", b"cefline.stray", record.stray);
-        }
-        for (pair, target) in &self.scratch.pairs {
-            let value = pair.value.of(record.extension);
-            if target.is_none() && !value.is_empty() {
-                let key = pair.key.of(record.extension);
-                let guard = if key.starts_with(b"cefline.") {
-                    "_"
-                } else {
-                    ""
-                };
-                more.pair(guard.as_bytes(), key, value);
+        row.additional(self.semicolon(), |more| {
+            marks.write(more);
+            if !record.stray.is_empty() {
+                more.pair(b"", b"cefline.stray", record.stray);
             }
-        }
-        more.close();
+            for (pair, target) in &self.scratch.pairs {
+                let value = pair.value.of(record.extension);
+                if target.is_none() && !value.is_empty() {
+                    let key = pair.key.of(record.extension);
+                    more.pair(guard(key), key, value);
+                }
+            }
+        });
     }
 
     /// What a `;` in `AdditionalExtensions` becomes.
@@ -521,8 +660,18 @@ impl Marks {
         });
         let shortened = self.shortened.then_some("row_shortened");
         for mark in [end, flaw, shortened].into_iter().flatten() {
-            more.pair(b"", b"cefline.mark", mark.as_bytes());
+            more.mark(b"cefline.mark", mark.as_bytes());
         }
+        more.repeats();
+    }
+}
+
+/// What stands before a sender's key, so that none looks like a remark of ours.
+fn guard(key: &[u8]) -> &'static [u8] {
+    if key.starts_with(b"cefline.") {
+        b"_"
+    } else {
+        b""
     }
 }
 

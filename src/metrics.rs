@@ -5,10 +5,11 @@
 //! so at every instant
 //!
 //! ```text
-//! frames received  + rows recovered from the spool
+//! frames received  + rows recovered from the spool + rows of our own
 //!   = rows uploaded
 //!   + rows held in pages, in the ring, in bodies, in flight, in the spool
 //!   + rows in quarantine
+//!   + rows that a filter has ended
 //!   + frames and rows lost, each with its reason
 //! ```
 //!
@@ -19,7 +20,11 @@
 
 pub mod counter;
 pub mod expose;
+pub mod filters;
 pub mod latency;
+mod stage;
 
-pub use counter::{Counter, Counters, Snapshot, Stage, Tally};
+pub use counter::{Counter, Counters, Snapshot, Tally};
+pub use filters::{FilterBook, FilterCounts, FilterGauges};
 pub use latency::{Latency, Stopwatch};
+pub use stage::Stage;

@@ -82,6 +82,27 @@ impl RowPage {
         Ok(answer)
     }
 
+    /// How long the row would be that `write` appends, comma included; the page stays as it is.
+    ///
+    /// # Errors
+    /// The length of a row longer than `row_bytes_max`.
+    pub fn measure_row<T>(
+        &mut self,
+        row_bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> Result<usize, usize> {
+        let start = self.bytes.len();
+        self.bytes.push(b',');
+        write(&mut self.bytes);
+        let row_bytes = self.bytes.len().saturating_sub(start);
+        self.bytes.truncate(start);
+        if row_bytes <= row_bytes_max {
+            Ok(row_bytes)
+        } else {
+            Err(row_bytes)
+        }
+    }
+
     /// True once the page should be handed over.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -118,12 +139,13 @@ impl RowPage {
         &self.bytes
     }
 
-    /// The row of a page that holds just one, with an LF behind it instead of the comma before it.
-    /// For people who look at rows; an empty page gives nothing.
-    pub fn only_row(&mut self) -> &[u8] {
-        if self.ends.len() != 1 {
+    /// The first row of a page, with an LF behind it instead of the comma before it. For people who
+    /// look at rows; an empty page gives nothing. The page is of no other use afterwards.
+    pub fn first_row(&mut self) -> &[u8] {
+        let Some(end) = self.ends.first() else {
             return &[];
-        }
+        };
+        self.bytes.truncate(*end as usize);
         self.bytes.push(b'\n');
         self.bytes.get(1..).unwrap_or_default()
     }

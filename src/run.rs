@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError, Machine};
 use crate::failure::Failure;
 use crate::heart::Heart;
 use crate::listen::{self, Listening, Port};
-use crate::metrics::{Counter, Counters, Latency, Snapshot, Tally};
+use crate::metrics::{Counter, Counters, FilterBook, Latency, Snapshot, Tally};
 use crate::ring::Ring;
 use crate::supervisor::Supervisor;
 use crate::upload::{self, Own, Runner, Stop, Upstream};
@@ -119,7 +119,9 @@ impl Forwarder {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let ports = open_ports(&config, supervisor)?;
-        let listening = listen::start(&followed, ports, &machine.cores, clock, &ring, &ingest)
+        let filters = Arc::<FilterBook>::default();
+        let cores = &machine.cores;
+        let listening = listen::start(&followed, ports, cores, clock, &ring, &ingest, &filters)
             .map_err(Failure::usage)?;
         let view = Arc::new(View {
             clock,
@@ -131,6 +133,7 @@ impl Forwarder {
                 .chain([control.clone()])
                 .collect(),
             latencies,
+            filters,
             shared,
             addresses: listening.addresses().to_vec(),
             metrics_address: watcher

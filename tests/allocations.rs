@@ -14,11 +14,12 @@ mod samples;
 
 use cefline::clock::{Moment, Mono, Wall};
 use cefline::config::{self, FramingChoice, Semicolon, TimeGenerated, Unparsed};
+use cefline::filter::Filters;
 use cefline::frame::{Cut, Framer};
 use cefline::generate::{Generator, GeneratorOptions};
 use cefline::limits::{BODY_RAW_BYTES_DEFAULT, FRAME_BYTES_DEFAULT};
 use cefline::map::{Mapper, Source};
-use cefline::metrics::{Counter, Tally};
+use cefline::metrics::{Counter, FilterBook, Tally};
 use cefline::page::RowPage;
 use jiff::tz::TimeZone;
 
@@ -99,8 +100,15 @@ fn forward(stream: &Stream, mapper: &mut Mapper, page: &mut RowPage, tally: &mut
     }
 }
 
+/// The rules that are shipped.
+fn rules() -> Vec<config::Filter> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/filters.toml");
+    config::read_filters(file.as_ref()).unwrap()
+}
+
 #[test]
 fn octets_become_rows_without_an_allocation() {
+    let rules = rules();
     for time_generated in [
         TimeGenerated::Received,
         TimeGenerated::Header,
@@ -114,16 +122,43 @@ fn octets_become_rows_without_an_allocation() {
                 unparsed: Unparsed::Forward,
                 semicolon: Semicolon::Blank,
             };
-            let mut mapper = Mapper::new(&settings, BODY_RAW_BYTES_DEFAULT);
-            let mut page = RowPage::new();
-            let mut tally = Tally::default();
-            forward(&stream, &mut mapper, &mut page, &mut tally);
-            let allocations = allocation_counter::measure(|| {
-                forward(&stream, &mut mapper, &mut page, &mut tally);
-            });
-            assert_eq!(allocations.count_total, 0, "{allocations:?}");
-            let rows_count = tally.value(Counter::RowsWritten);
-            assert_eq!(rows_count, 2 * stream.frames_count);
+            for rules in [&[][..], &rules] {
+                let mut mapper = Mapper::new(&settings, BODY_RAW_BYTES_DEFAULT);
+                if !rules.is_empty() {
+                    let names = rules.iter().map(|rule| rule.name.as_str());
+                    let counts = FilterBook::default().open(names);
+                    mapper = mapper.filtered_by(Filters::new(rules, counts));
+                }
+                let mut page = RowPage::new();
+                let mut tally = Tally::default();
+                // a key is kept when it comes first: each row that is sampled in turn has to come once
+                let passes_before = if rules.is_empty() { 1 } else { 10 };
+                for _ in 0..passes_before {
+                    forward(&stream, &mut mapper, &mut page, &mut tally);
+                }
+                let allocations = allocation_counter::measure(|| {
+                    forward(&stream, &mut mapper, &mut page, &mut tally);
+                });
+                assert_eq!(allocations.count_total, 0, "{allocations:?}");
+                let ended = ["drop", "sample", "rate_limit", "deduplicate"]
+                    .into_iter()
+                    .zip([
+                        Counter::RowsFilteredDrop,
+                        Counter::RowsFilteredSample,
+                        Counter::RowsFilteredRate,
+                        Counter::RowsFilteredDuplicate,
+                    ]);
+                let mut filtered_count = 0;
+                for (word, counter) in ended {
+                    // each kind of rule has been at work
+                    let has_any = tally.value(counter) > 0;
+                    assert_eq!(has_any, !rules.is_empty(), "{word}");
+                    filtered_count += tally.value(counter);
+                }
+                let rows_count = tally.value(Counter::RowsWritten);
+                let passes = passes_before + 1;
+                assert_eq!(rows_count + filtered_count, passes * stream.frames_count);
+            }
         }
     }
 }

@@ -88,6 +88,271 @@ const CLIENT: &str = "client_id = \"00000000-0000-0000-0000-000000000000\"";
 const TENANT: &str = "tenant_id = \"00000000-0000-0000-0000-000000000000\"";
 
 const MISTAKES: &[Mistake] = &[
+    // ---- filters
+    mistake(
+        END,
+        "[[filter]]\naction = \"drop\"\n",
+        &[":14: filter.name: this key is missing; write name = \"my-rule\""],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"R 1\"\naction = \"drop\"\n",
+        &[":15: filter.name = \"R 1\": not a rule's name; 1 to 64 small letters"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\n[[filter]]\nname = \"r\"\naction = \"drop\"\n",
+        &[":18: filter.name = \"r\": a second rule of this name; each name once"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\n",
+        &[":14: filter.r.action: this key is missing; write action = \"drop\""],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"dorp\"\n",
+        &[":16: filter.r.action = \"dorp\": unknown; did you mean \"drop\"?"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwehn = []\n",
+        &[":17: filter.r.wehn: unknown key; did you mean when?"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\none_in = 3\n",
+        &[":17: filter.r.one_in: unknown key; keys here are name, when, action"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = []\n",
+        &[":17: filter.r.when = []: an empty list of conditions"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"DeviceVendr\", equals = \"x\" }\n",
+        &[
+            ":17: filter.r.when.column = \"DeviceVendr\": unknown column; did you mean DeviceVendor?; a column of CommonSecurityLog",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"src\", equals = \"x\" }\n",
+        &[
+            ":17: filter.r.when.column = \"src\": unknown column; key = \"src\", or its column, SourceIP",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"TenantId\", equals = \"x\" }\n",
+        &["filter.r.when.column = \"TenantId\": filled by the service, after cefline"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"AdditionalExtensions\", contains = \"x\" }\n",
+        &["looked at by its keys; key = \"NAME\""],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { key = \"a b\", equals = \"x\" }\n",
+        &["filter.r.when.key = \"a b\": can never match: not a key of CEF"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { equals = \"x\" }\n",
+        &[
+            ":17: filter.r.when = { equals = \"x\" }: a condition on nothing; exactly one of column, key, peer, all, any, not",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", key = \"act\" }\n",
+        &["column and key in one condition"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\" }\n",
+        &["no operator; one operator of equals, in, prefix"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", equal = \"x\" }\n",
+        &["unknown operator equal; did you mean equals?"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", matches = \"x\" }\n",
+        &["unknown operator matches; one operator of"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", equals = \"x\", prefix = \"y\" }\n",
+        &["equals and prefix in one condition"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", equals = \"x\", ignorecase = true }\n",
+        &["filter.r.when.ignorecase: unknown key; did you mean ignore_case?"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", in = [] }\n",
+        &["filter.r.when.in = []: an empty list matches nothing; 1 to 256 values"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", equals = \"\" }\n",
+        &["filter.r.when.equals = \"\": empty, and no row holds an empty value; exists = false"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", equals = true }\n",
+        &["filter.r.when.equals = true: true or false, not text"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"DestinationPort\", equals = \"https\" }\n",
+        &["filter.r.when.equals = \"https\": not a number; a finite number without quotes"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"DestinationPort\", equals = 3000000000 }\n",
+        &["can never match: the column holds no such number; a whole number of 32 bits"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"DestinationPort\", prefix = \"4\" }\n",
+        &[
+            "filter.r.when.prefix = \"4\": can never match: DestinationPort holds a number; use equals",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"StartTime\", equals = \"x\" }\n",
+        &["can never match: StartTime holds a time; use exists"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"Activity\", cidr = \"10.0.0.0/8\" }\n",
+        &["filter.r.when.cidr = \"10.0.0.0/8\": can never match: Activity holds no address"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"SourceIP\", cidr = [\"10.0.0.0/8\", \"10.0.0.0/33\"] }\n",
+        &["filter.r.when.cidr = \"10.0.0.0/33\": not a network"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { peer = \"firewall\" }\n",
+        &["filter.r.when.peer = \"firewall\": not a network"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = { column = \"LogSeverity\", at_least = 5, at_most = 4 }\n",
+        &["can never match: at_least is above at_most"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = [{ column = \"LogSeverity\", at_least = 5 }, { column = \"LogSeverity\", at_most = 4 }]\n",
+        &[":14: filter.r: can never match: the ranges of LogSeverity do not meet"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = [{ column = \"Activity\", equals = \"a\" }, { column = \"Activity\", in = [\"b\", \"c\"] }]\n",
+        &[":14: filter.r: can never match: no value of Activity meets all that is asked of it"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = [{ column = \"Activity\", equals = \"a\" }, { column = \"Activity\", prefix = \"A\" }]\n",
+        &["no value of Activity meets all"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = [{ column = \"Activity\", equals = \"a\" }, { column = \"Activity\", exists = false }]\n",
+        &["no value of Activity meets all"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"drop\"\nwhen = [{ column = \"Activity\", prefix = \"a\" }, { not = { column = \"Activity\", prefix = \"a\" } }]\n",
+        &["can never match: something is asked for and ruled out"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"all\"\naction = \"drop\"\n[[filter]]\nname = \"r\"\naction = \"drop\"\n",
+        &[
+            ":17: filter.r: can never match: filter.all drops every row before it; put it before that rule, or leave it out",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"a\"\naction = \"drop\"\nwhen = { column = \"Activity\", in = [\"x\", \"y\"] }\n[[filter]]\nname = \"r\"\naction = \"sample\"\none_in = 2\nwhen = [{ column = \"DeviceVendor\", equals = \"v\" }, { column = \"Activity\", equals = \"x\" }]\n",
+        &[":18: filter.r: can never match: filter.a drops all such rows before it"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"sample\"\none_in = 1\n",
+        &["filter.r.one_in = 1: out of range; a whole number from 2 to 1000000"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"rate_limit\"\n",
+        &["filter.r.per_second: no rate, or two; exactly one of per_second and per_minute"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"rate_limit\"\nper_second = 0\n",
+        &["filter.r.per_second = 0: out of range"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"deduplicate\"\nwindow = \"999 ms\"\nby = \"SourceIP\"\n",
+        &[
+            "filter.r.window = \"999 ms\": out of range; text like \"1 s\" (units ms, s, min, h), from 1 s to 1 h",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"deduplicate\"\nwindow = \"1 s\"\n",
+        &["filter.r.by: nothing to tell rows apart by"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"remove\"\n",
+        &["filter.r.columns: nothing to remove"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"remove\"\ncolumns = [\"DeviceVendor\"]\n",
+        &["filter.r.columns = \"DeviceVendor\": needed by queries, which find rows by it"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"truncate\"\ncolumns = [\"SourcePort\"]\nbytes = 10\n",
+        &["filter.r.columns = \"SourcePort\": not a column that can be cut"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"truncate\"\ncolumns = [\"Message\"]\nbytes = 0\n",
+        &["filter.r.bytes = 0: out of range"],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"set\"\ncolumn = \"Site\"\nvalue = \"x\"\n",
+        &[
+            "filter.r.column = \"Site\": no name of a custom column; a letter, then letters, digits and _, up to 45, with _CF at the end",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"set\"\ncolumn = \"Site_CF\"\nvalue = \"a\\tb\"\n",
+        &["filter.r.value = "],
+    ),
+    mistake(
+        END,
+        "[filter]\nname = \"r\"\n",
+        &[":14: filter: one section, not a list of rules; write [[filter]] and its keys below"],
+    ),
     // ---- clouds
     mistake(
         SECRET_FILE,
@@ -188,7 +453,7 @@ const MISTAKES: &[Mistake] = &[
         END,
         "[output]\npath = \"/var\"\n",
         &[
-            ":14: output: unknown key; sections are listen, map, batch, sentinel, destination, spool, runtime, metrics, log",
+            ":14: output: unknown key; sections are listen, map, filter, batch, sentinel, destination, spool, runtime, metrics, log",
         ],
     ),
     mistake(

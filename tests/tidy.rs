@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // beside the way
     ("limits", &[]),
     ("clock", &[]),
-    ("config", &[]),
+    ("columns", &[]),
+    ("config", &["columns"]),
     ("metrics", &[]),
     ("log", &["clock"]),
     ("retry", &["clock", "planted"]),
@@ -26,8 +27,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("frame", &["config", "planted"]),
     ("parse", &["clock"]),
     (
+        "filter",
+        &["clock", "columns", "config", "metrics", "parse"],
+    ),
+    (
         "map",
-        &["clock", "config", "frame", "metrics", "page", "parse"],
+        &[
+            "clock", "columns", "config", "filter", "frame", "metrics", "page", "parse",
+        ],
     ),
     ("page", &["clock", "config"]),
     ("ring", &["clock", "page"]),
@@ -36,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "filter",
             "frame",
             "heart",
             "log",
@@ -103,6 +111,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "emulator",
             "failure",
+            "filter",
             "frame",
             "generate",
             "map",
@@ -122,7 +131,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "limits.rs",
     "frame.rs",
+    "columns.rs",
     "parse",
+    "filter",
     "map",
     "page.rs",
     "batch.rs",

@@ -1,14 +1,18 @@
-//! `cefline parse`: the rows of messages on standard input.
+//! `cefline parse`: the rows of messages on standard input, and what filters would do to them.
+
+mod report;
 
 use super::Failure;
 use crate::clock::{Clock, Moment, Wall};
 use crate::config::{self, Config};
+use crate::filter::Filters;
 use crate::frame::{End, Frame};
 use crate::limits::{BODY_RAW_BYTES_DEFAULT, FRAME_BYTES_DEFAULT};
 use crate::map::{Mapper, Outcome, Source};
-use crate::metrics::Tally;
+use crate::metrics::{FilterBook, Tally};
 use crate::page::RowPage;
 use jiff::Timestamp;
+use report::Report;
 use std::io::{self, BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -19,14 +23,26 @@ use std::process::ExitCode;
 /// Reads messages from standard input, one a line, and prints for each, in order, exactly one line
 /// of JSON: the row as it would be uploaded. A line that is neither CEF nor of a Cisco firewall gives
 /// the row that such lines become (DeviceVendor "cefline", DeviceProduct "unparsed"); one that the
-/// configuration drops gives null.
+/// configuration drops, or a rule of [[filter]] ends, gives null.
+///
+/// With --explain there is a line for each message that says which rules of [[filter]] mean it and how
+/// many bytes of the row each saves, and at the end a table of the rules.
 ///
 /// Example: echo 'CEF:0|Acme|Gate|1.0|100|conn|5|src=10.0.0.1' | cefline parse
 #[derive(Debug, clap::Args)]
 pub struct ParseArgs {
-    /// Take the settings of the sections map and listen from this configuration instead of the defaults
+    /// Take the settings of the sections map, filter and listen from this configuration instead of the
+    /// defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// Take the rules of [[filter]] from this file, which need hold nothing else
+    #[arg(long, value_name = "FILE")]
+    pub filters: Option<PathBuf>,
+
+    /// Say what the rules of [[filter]] do instead of printing rows
+    #[arg(long)]
+    pub explain: bool,
 
     /// Time of receipt, RFC 3339 (2026-11-25T01:59:07Z); by default the present
     #[arg(long, value_name = "TIME")]
@@ -42,20 +58,32 @@ pub struct ParseArgs {
 /// # Errors
 /// A configuration that cannot be used (2), or standard input or output that fails (1).
 pub fn run(args: &ParseArgs) -> Result<ExitCode, Failure> {
-    let (settings, frame_bytes_max, raw_bytes_max) = match &args.config {
+    let (settings, mut rules, frame_bytes_max, raw_bytes_max) = match &args.config {
         Some(file) => {
             let config = Config::read(file).map_err(Failure::usage)?;
             let batch = config.batch.raw_bytes_max;
-            (config.map, config.listen.frame_bytes_max, batch)
+            let frame_bytes_max = config.listen.frame_bytes_max;
+            (config.map, config.filters, frame_bytes_max, batch)
         }
         None => (
             config::Map::of(&config::Machine::read()),
+            Vec::new(),
             FRAME_BYTES_DEFAULT,
             BODY_RAW_BYTES_DEFAULT,
         ),
     };
+    if let Some(file) = &args.filters {
+        rules = config::read_filters(file).map_err(Failure::usage)?;
+    }
+    let mut report = args.explain.then(|| Report::new(&rules));
+    let mut mapper = Mapper::new(&settings, raw_bytes_max.saturating_sub(2));
+    if !rules.is_empty() {
+        let names = rules.iter().map(|rule| rule.name.as_str());
+        let counts = FilterBook::default().open(names);
+        mapper = mapper.filtered_by(Filters::new(&rules, counts));
+    }
     let mut rows = Rows {
-        mapper: Mapper::new(&settings, raw_bytes_max.saturating_sub(2)),
+        mapper,
         page: RowPage::new(),
         tally: Tally::default(),
         clock: Clock::start(),
@@ -68,9 +96,27 @@ pub fn run(args: &ParseArgs) -> Result<ExitCode, Failure> {
     let copied = loop {
         line.clear();
         match read_line(&mut input, frame_bytes_max, &mut line) {
-            Ok(None) => break output.flush(),
+            Ok(None) => {
+                let table = report.as_mut().map(|report| {
+                    report.summaries(rows.summaries());
+                    report.table()
+                });
+                let table = table.unwrap_or_default();
+                break output
+                    .write_all(table.as_bytes())
+                    .and_then(|()| output.flush());
+            }
             Ok(Some(end)) => {
-                if let Err(error) = output.write_all(rows.row(&line, end)) {
+                let row = rows.row(&line, end);
+                let written = match &mut report {
+                    None => output.write_all(row),
+                    Some(report) => {
+                        let bytes = if row == NONE { 0 } else { row.len() };
+                        let line = report.line(rows.mapper.effects(), bytes);
+                        output.write_all(line.as_bytes())
+                    }
+                };
+                if let Err(error) = written {
                     break Err(error);
                 }
             }
@@ -85,6 +131,9 @@ pub fn run(args: &ParseArgs) -> Result<ExitCode, Failure> {
     }
 }
 
+/// In the place of a row that is not written.
+const NONE: &[u8] = b"null\n";
+
 struct Rows {
     mapper: Mapper,
     page: RowPage,
@@ -95,8 +144,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// The row of one line, with the LF behind it.
-    fn row(&mut self, line: &[u8], end: End) -> &[u8] {
+    fn source(&self) -> Source {
         let mut received = self.clock.now();
         if let Some(now) = self.now {
             received = Moment {
@@ -104,18 +152,40 @@ impl Rows {
                 ..received
             };
         }
-        let source = Source {
+        Source {
             peer: self.peer,
             received,
-        };
+        }
+    }
+
+    /// Bytes of the rows that tell how many were suppressed.
+    fn summaries(&mut self) -> usize {
+        let source = self.source();
+        let mut bytes = 0;
+        if let Some(filters) = self.mapper.filters() {
+            filters.close();
+        }
+        while self.mapper.filters().is_some_and(|all| all.has_summaries()) {
+            self.page.reset();
+            self.mapper
+                .summarize(source, &mut self.page, &mut self.tally);
+            bytes += self.page.bytes_len();
+        }
+        bytes
+    }
+
+    /// The row of one line, with the LF behind it. One that tells of suppressed ones may stand behind
+    /// it in the page: it is not shown.
+    fn row(&mut self, line: &[u8], end: End) -> &[u8] {
+        let source = self.source();
         self.page.reset();
         let frame = Frame { bytes: line, end };
         match self
             .mapper
             .map(frame, source, &mut self.page, &mut self.tally)
         {
-            Outcome::Written => self.page.only_row(),
-            Outcome::Lost => b"null\n",
+            Outcome::Written => self.page.first_row(),
+            Outcome::Filtered | Outcome::Lost => NONE,
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
     let Config {
         listen,
         map,
+        // shards turn to others as a whole
+        filters: _,
         batch,
         sentinel,
         destinations,

@@ -148,7 +148,8 @@ impl<'t> Reader<'t> {
         !self.findings.iter().any(wrong)
     }
 
-    fn wrong_at(&mut self, name: &str, place: Range<usize>, wrong: Wrong) {
+    /// Notes what is wrong with the key `name`, which stands at `place`.
+    pub(super) fn wrong_at(&mut self, name: &str, place: Range<usize>, wrong: Wrong) {
         let finding = self.finding_at(name, Some(place), wrong);
         self.findings.push(finding);
     }
@@ -398,7 +399,11 @@ impl<'r, 'd, 't> Section<'r, 'd, 't> {
         }
     }
 
-    fn find(&mut self, key: &'static str) -> Option<(Range<usize>, &'d Spanned<DeValue<'t>>)> {
+    /// The value of `key` and its place.
+    pub(super) fn find(
+        &mut self,
+        key: &'static str,
+    ) -> Option<(Range<usize>, &'d Spanned<DeValue<'t>>)> {
         self.reader.known.push((self.name.clone(), key));
         let value = self.table?.get(key)?;
         let name = full_name(&self.name, key);

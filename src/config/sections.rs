@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::azure::{self, CLOUDS, Cloud, EndpointUrl, StreamName};
 use super::document::{Reader, Section, toml_of};
 use super::files::{Holds, NamedFile, named};
+use super::filter;
 use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
@@ -98,6 +99,8 @@ fn config<'t>(
     let mut top = Section::top(reader, root);
     let listen = listen(top.section("listen", "listen", true));
     let map = map(top.section("map", "map", false), machine);
+    let rules = top.find("filter").map(|(_, written)| written);
+    let filters = filter::filters(top.reader, rules);
     let batch = batch(top.section("batch", "batch", false));
     let (sentinel, checked) = sentinel(top.section("sentinel", "sentinel", true), files);
     let further = top.section("destination", "destination", false);
@@ -110,6 +113,7 @@ fn config<'t>(
     Some(Config {
         listen,
         map,
+        filters,
         batch,
         sentinel: sentinel?,
         destinations,

@@ -32,6 +32,14 @@ impl Wrong {
         }
     }
 
+    /// The same without the value, where that is all of a table.
+    pub(super) fn bare(self) -> Self {
+        Wrong {
+            hide_value: true,
+            ..self
+        }
+    }
+
     /// The same without the value, which could be a secret.
     pub(super) fn hidden(self) -> Self {
         Wrong {

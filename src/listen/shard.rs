@@ -18,9 +18,10 @@ use super::socket::{Got, Socket};
 use super::{Shared, Visitor};
 use crate::clock::Mono;
 use crate::config::Config;
+use crate::filter::Filters;
 use crate::limits::{BEAT_TIME, READ_BYTES_MAX};
 use crate::map::{Mapper, Source};
-use crate::metrics::{Counter, Counters, Tally};
+use crate::metrics::{Counter, Counters, FilterBook, Tally};
 use crate::ring::Ring;
 use desk::Desk;
 use futures_lite::future;
@@ -106,7 +107,12 @@ pub(super) async fn run(parts: Parts) {
         next_link: Cell::new(0),
         rounds: RefCell::default(),
         stalled: RefCell::default(),
-        desk: RefCell::new(Desk::new(ring, counters, mapper(&config), source)),
+        desk: RefCell::new(Desk::new(
+            ring,
+            counters,
+            mapper(&config, None, &shared.filters),
+            source,
+        )),
         tally: RefCell::default(),
         buffer: RefCell::new(vec![0; READ_BYTES_MAX]),
         held_bytes: Cell::new(0),
@@ -122,9 +128,24 @@ pub(super) async fn run(parts: Parts) {
     shard.shared.hearts[index].end();
 }
 
-/// Rows by this configuration, the longest of which leaves room for the brackets around it.
-fn mapper(config: &Config) -> Mapper {
-    Mapper::new(&config.map, config.batch.raw_bytes_max.saturating_sub(2))
+/// Rows by this configuration, the longest of which leaves room for the brackets around it. `old` are
+/// the rules that there were before; if they are the same, they go on with their state.
+fn mapper(config: &Config, old: Option<Filters>, book: &FilterBook) -> Mapper {
+    let mapper = Mapper::new(&config.map, config.batch.raw_bytes_max.saturating_sub(2));
+    let rules = &config.filters;
+    let filters = match old {
+        Some(old) if old.are(rules) => old,
+        None if rules.is_empty() => return mapper,
+        old => {
+            let names = rules.iter().map(|rule| rule.name.as_str());
+            let mut filters = Filters::new(rules, book.open(names));
+            if let Some(old) = old {
+                filters.inherit(old);
+            }
+            filters
+        }
+    };
+    mapper.filtered_by(filters)
 }
 
 /// Takes in the connections that the acceptors, or other shards, send.
@@ -185,9 +206,11 @@ impl Shard {
     /// Hands the page over if its time has come, and shows what was counted.
     fn publish(&self, now: Mono) {
         let mut tally = self.tally.borrow_mut();
-        self.desk
-            .borrow_mut()
-            .hand_over_if_old(now, self.linger(), &mut tally);
+        let mut desk = self.desk.borrow_mut();
+        if desk.mapper.filters().is_some() {
+            desk.tell(self.shared.clock.now(), &mut tally);
+        }
+        desk.hand_over_if_old(now, self.linger(), &mut tally);
         tally.publish(&self.counters);
     }
 
@@ -199,9 +222,10 @@ impl Shard {
         if settings.has_changed().unwrap_or(false) {
             let config = settings.borrow_and_update().clone();
             let now = self.shared.clock.mono();
+            let mapper_of = |old| mapper(&config, old, &self.shared.filters);
             self.desk
                 .borrow_mut()
-                .follow(mapper(&config), now, &mut self.tally.borrow_mut());
+                .follow(mapper_of, now, &mut self.tally.borrow_mut());
             self.config.replace(config);
         }
     }

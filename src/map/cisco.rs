@@ -7,7 +7,7 @@
 )]
 
 use super::row::Row;
-use super::{Mapper, Marks, Source};
+use super::{ACTIVITY, CLASS_ID, MESSAGE, Mapper, Marks, PRODUCT, SEVERITY, Source};
 use crate::frame::End;
 use crate::metrics::{Counter, Tally};
 use crate::parse::Escapes;
@@ -36,17 +36,19 @@ impl Mapper {
         end: End,
         shortened: bool,
     ) {
-        // there are no pairs: forget those of the record before
-        self.sort_pairs(&[]);
         self.time_generated(row, line.origin.time, &[], source);
         row.out.extend_from_slice(b",\"DeviceVendor\":\"Cisco\"");
-        for (lead, text) in [
-            (&b",\"DeviceProduct\":\""[..], line.product().as_bytes()),
-            (b",\"DeviceEventClassID\":\"", line.id),
-            (b",\"Activity\":\"", line.activity().as_bytes()),
-            (b",\"LogSeverity\":\"", line.level),
+        for (column, lead, text) in [
+            (
+                PRODUCT,
+                &b",\"DeviceProduct\":\""[..],
+                line.product().as_bytes(),
+            ),
+            (CLASS_ID, b",\"DeviceEventClassID\":\"", line.id),
+            (ACTIVITY, b",\"Activity\":\"", line.activity().as_bytes()),
+            (SEVERITY, b",\"LogSeverity\":\"", line.level),
         ] {
-            row.text(lead, text, Escapes::None);
+            row.column(column, |row| row.text(lead, text, Escapes::None));
         }
         self.computer(row, line.origin, source);
         // bit by bit, which fields have no column or do not fit theirs
@@ -56,23 +58,25 @@ impl Mapper {
                 others |= 1u64.checked_shl(index as u32).unwrap_or(0);
             }
         }
-        row.text(b",\"Message\":\"", line.text, Escapes::None);
+        row.column(MESSAGE, |row| {
+            row.text(b",\"Message\":\"", line.text, Escapes::None)
+        });
         let marks = Marks {
             end,
             flaw: None,
             shortened,
         };
-        if others != 0 || marks.any() {
-            let mut more = row.additional(self.semicolon());
-            marks.write(&mut more);
-            for (index, (name, value)) in fields.iter().enumerate() {
-                if others.checked_shr(index as u32).unwrap_or(0) & 1 == 1 {
-                    more.plain(name.as_bytes(), value);
+        if others != 0 || marks.any() || row.has_repeats() {
+            row.additional(self.semicolon(), |more| {
+                marks.write(more);
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    if others.checked_shr(index as u32).unwrap_or(0) & 1 == 1 {
+                        more.plain(b"", name.as_bytes(), value);
+                    }
                 }
-            }
-            more.close();
+            });
         }
-        row.out.push(b'}');
+        row.end();
     }
 
     /// Writes a field into the columns of its name. False if it has none, or does not fit.
@@ -84,7 +88,9 @@ impl Mapper {
         let mut fits = false;
         for slot in &target.slots {
             let now = source.received.wall;
-            fits |= row.plain(slot, value, |text| self.read_time(text, &[], now));
+            fits |= row.column(slot.column, |row| {
+                row.plain(slot, value, |text| self.read_time(text, &[], now))
+            });
         }
         row.notes.unfit = row.notes.unfit.saturating_add(u32::from(!fits));
         fits

@@ -6,7 +6,7 @@
 )]
 
 use super::LEAD_BYTES_MAX;
-use super::columns::{COLUMNS, KEYS, Kind};
+use crate::columns::{self, COLUMNS, ColumnId, KEYS, Kind};
 
 /// Number of places, a power of two with room to spare, so that most keys are found at the first.
 const PLACES: usize = 1024;
@@ -32,6 +32,8 @@ pub(super) struct Slot {
     pub(super) lead: Lead,
     /// What the column holds.
     pub(super) kind: Kind,
+    /// The column.
+    pub(super) column: ColumnId,
 }
 
 /// `,"Column":`, with the quote that opens a string where the column holds one. Of one length for
@@ -120,6 +122,7 @@ fn slot(name: &str) -> Option<Slot> {
     Some(Slot {
         lead: Lead::new(&format!(",\"{name}\":{quote}")),
         kind: column.kind,
+        column: columns::id(name),
     })
 }
 
@@ -152,8 +155,8 @@ fn ends(key: &[u8]) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::Origin;
     use super::*;
+    use crate::columns::Origin;
 
     #[test]
     fn every_key_is_found_and_no_other() {

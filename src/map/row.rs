@@ -5,11 +5,12 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-use super::columns::Kind;
 use super::json::{Room, Style};
 use super::keys::Slot;
 use super::value;
 use crate::clock::Wall;
+use crate::columns::{self, ColumnId, Kind};
+use crate::filter::Edits;
 use crate::metrics::{Counter, Tally};
 use crate::parse::Escapes;
 use std::io::Write;
@@ -51,25 +52,96 @@ pub(super) struct Row<'o> {
     column_bytes_max: usize,
     /// What has happened.
     pub(super) notes: Notes,
+    /// What filters want otherwise; nothing if they have no wish.
+    edits: Option<&'o mut Edits>,
 }
 
 impl<'o> Row<'o> {
-    pub(super) fn new(out: &'o mut Vec<u8>, column_bytes_max: usize) -> Self {
+    pub(super) fn new(
+        out: &'o mut Vec<u8>,
+        column_bytes_max: usize,
+        edits: Option<&'o mut Edits>,
+    ) -> Self {
         Row {
             out,
             column_bytes_max,
             notes: Notes::default(),
+            edits,
         }
     }
 
-    /// A text column, left out if the text is empty. `lead` holds the comma, the name, the colon
-    /// and the opening quote.
-    pub(super) fn text(&mut self, lead: &[u8], text: &[u8], escapes: Escapes) {
-        if text.is_empty() {
-            return;
+    /// Writes a column as filters want it: whole, cut, or not at all. What was written and taken
+    /// back is what they save.
+    #[inline]
+    pub(super) fn column(&mut self, column: ColumnId, write: impl Fn(&mut Self) -> bool) -> bool {
+        let edit = match &self.edits {
+            None => None,
+            Some(edits) => edits.of_column(column),
+        };
+        match edit {
+            None => write(self),
+            Some((bytes_max, rule)) => self.edited(bytes_max, rule, write),
         }
-        self.out.extend_from_slice(lead);
-        self.string(text, escapes);
+    }
+
+    #[inline(never)]
+    fn edited(&mut self, bytes_max: usize, rule: u16, write: impl Fn(&mut Self) -> bool) -> bool {
+        let (start, notes) = (self.out.len(), self.notes);
+        let mut fits = write(self);
+        let whole = self.out.len().saturating_sub(start);
+        // with its name it is no shorter than its text
+        if whole <= bytes_max {
+            return fits;
+        }
+        self.out.truncate(start);
+        self.notes = notes;
+        if bytes_max > 0 {
+            let column_bytes_max = self.column_bytes_max;
+            self.column_bytes_max = column_bytes_max.min(bytes_max);
+            fits = write(self);
+            self.column_bytes_max = column_bytes_max;
+        } else {
+            fits = true;
+        }
+        let left = self.out.len().saturating_sub(start);
+        self.saved(rule, whole.saturating_sub(left));
+        fits
+    }
+
+    fn saved(&mut self, rule: u16, bytes: usize) {
+        if let Some(edits) = &mut self.edits {
+            edits.saved(rule, bytes);
+        }
+    }
+
+    /// True if the row tells of suppressed ones before it.
+    pub(super) fn has_repeats(&self) -> bool {
+        let edits = self.edits.as_ref();
+        edits.is_some_and(|edits| !edits.repeats().is_empty())
+    }
+
+    /// Ends the row, with the constants of filters.
+    pub(super) fn end(&mut self) {
+        if let Some(edits) = &mut self.edits {
+            let start = self.out.len();
+            for (member, _) in edits.sets() {
+                self.out.extend_from_slice(member);
+            }
+            if self.out.len() > start {
+                edits.count_sets();
+            }
+        }
+        self.out.push(b'}');
+    }
+
+    /// A text column, left out if the text is empty. `lead` holds the comma, the name, the colon
+    /// and the opening quote. Always true: text fits.
+    pub(super) fn text(&mut self, lead: &[u8], text: &[u8], escapes: Escapes) -> bool {
+        if !text.is_empty() {
+            self.out.extend_from_slice(lead);
+            self.string(text, escapes);
+        }
+        true
     }
 
     /// The inside of a string, and the quote that closes it.
@@ -81,7 +153,7 @@ impl<'o> Row<'o> {
     }
 
     /// A text column that holds an address.
-    pub(super) fn address(&mut self, lead: &[u8], address: IpAddr) {
+    pub(super) fn address(&mut self, lead: &[u8], address: IpAddr) -> bool {
         self.out.extend_from_slice(lead);
         // a vector takes whatever is written to it
         let _ = match address.to_canonical() {
@@ -89,6 +161,7 @@ impl<'o> Row<'o> {
             IpAddr::V6(address) => write!(self.out, "{address}"),
         };
         self.out.push(b'"');
+        true
     }
 
     /// A column by its type. False, and nothing written, if the value does not fit.
@@ -168,17 +241,49 @@ impl<'o> Row<'o> {
         written
     }
 
-    /// Opens `AdditionalExtensions`; `semicolon` is what a `;` in a value becomes.
-    pub(super) fn additional(&mut self, semicolon: u8) -> Additional<'_, 'o> {
-        self.out.extend_from_slice(b",\"AdditionalExtensions\":\"");
-        Additional {
-            room: Room::new(self.column_bytes_max),
+    /// Writes `AdditionalExtensions`; `semicolon` is what a `;` in a value becomes.
+    pub(super) fn additional(&mut self, semicolon: u8, write: impl Fn(&mut Additional<'_, '_>)) {
+        let edit = match &self.edits {
+            None => None,
+            Some(edits) => edits.of_column(ADDITIONAL),
+        };
+        let room = Room::new(self.column_bytes_max);
+        let mut additional = Additional {
+            room,
             row: self,
             semicolon,
             is_first: true,
+            left_out_by: None,
+            left_out_last: None,
+            is_counted: true,
+        };
+        match edit {
+            None => {
+                additional.all(&write);
+            }
+            Some((0, rule)) => {
+                additional.left_out_by = Some(rule);
+                additional.all(&write);
+            }
+            Some((bytes_max, rule)) => {
+                let (start, notes) = (additional.row.out.len(), additional.row.notes);
+                let whole = additional.all(&write);
+                // what other rules save and add is what it is without this one
+                additional.is_counted = false;
+                additional.row.out.truncate(start);
+                additional.row.notes = notes;
+                additional.is_first = true;
+                additional.room = room;
+                additional.room.bytes_left = room.bytes_left.min(bytes_max);
+                let left = additional.all(&write);
+                additional.row.saved(rule, whole.saturating_sub(left));
+            }
         }
     }
 }
+
+const ADDITIONAL: ColumnId = columns::id("AdditionalExtensions");
+const ADDITIONAL_LEAD: &[u8] = b",\"AdditionalExtensions\":\"";
 
 /// The column `AdditionalExtensions` while it is written: `key=value;key=value`.
 #[derive(Debug)]
@@ -187,19 +292,92 @@ pub(super) struct Additional<'r, 'o> {
     room: Room,
     semicolon: u8,
     is_first: bool,
+    /// The rule that leaves all pairs of senders out, if one does.
+    left_out_by: Option<u16>,
+    /// The rule that has left out the last pair that is not there.
+    left_out_last: Option<u16>,
+    /// What is saved and added counts.
+    is_counted: bool,
 }
 
 impl Additional<'_, '_> {
+    /// Writes the column; none if nothing is in it. Gives its bytes.
+    fn all(&mut self, write: &impl Fn(&mut Self)) -> usize {
+        let start = self.row.out.len();
+        self.row.out.extend_from_slice(ADDITIONAL_LEAD);
+        write(self);
+        self.row.notes.take(self.room);
+        self.row.out.push(b'"');
+        if let (true, Some(rule)) = (self.is_first, self.left_out_last) {
+            // of pairs that are all gone, one had no separator
+            let around = self.row.out.len().saturating_sub(start).saturating_sub(1);
+            self.row.out.truncate(start);
+            if self.is_counted {
+                self.row.saved(rule, around);
+            }
+        }
+        self.row.out.len().saturating_sub(start)
+    }
+
     /// One more pair, with `guard` in front of its key, which holds only key characters. Once the
     /// column is full nothing more goes
     /// in, and the column counts as cut.
     pub(super) fn pair(&mut self, guard: &[u8], key: &[u8], value: &[u8]) {
-        self.put(guard, key, value, Escapes::Value);
+        self.of_sender(guard, key, value, Escapes::Value);
     }
 
     /// The same for a value without escapes.
-    pub(super) fn plain(&mut self, key: &[u8], value: &[u8]) {
-        self.put(b"", key, value, Escapes::None);
+    pub(super) fn plain(&mut self, guard: &[u8], key: &[u8], value: &[u8]) {
+        self.of_sender(guard, key, value, Escapes::None);
+    }
+
+    /// A remark of our own, which no filter leaves out.
+    pub(super) fn mark(&mut self, key: &[u8], value: &[u8]) {
+        self.put(b"", key, value, Escapes::Value);
+    }
+
+    /// How many rows were suppressed before this one.
+    pub(super) fn repeats(&mut self) {
+        let count = |edits: &Edits| edits.repeats().len();
+        for index in 0..self.row.edits.as_deref().map_or(0, count) {
+            let repeats = self.row.edits.as_deref().map(Edits::repeats);
+            let Some((count, rule)) = repeats.and_then(|all| all.get(index)).copied() else {
+                return;
+            };
+            let start = self.row.out.len();
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            let mut digits = [0; 20];
+            let digits = value::long_digits(count, &mut digits);
+            self.put(b"", b"cefline.repeated", digits, Escapes::None);
+            let added = self.row.out.len().saturating_sub(start);
+            if let (true, Some(edits)) = (self.is_counted, &mut self.row.edits) {
+                edits.added(rule, added);
+            }
+        }
+    }
+
+    /// A pair of the sender's, unless a filter leaves it out: it is written and taken back, so that
+    /// its bytes are known.
+    fn of_sender(&mut self, guard: &[u8], key: &[u8], value: &[u8], escapes: Escapes) {
+        let rule = match &self.row.edits {
+            None => None,
+            Some(edits) => self.left_out_by.or_else(|| edits.of_key(key)),
+        };
+        let Some(rule) = rule else {
+            return self.put(guard, key, value, escapes);
+        };
+        let (start, room, is_first) = (self.row.out.len(), self.room, self.is_first);
+        self.put(guard, key, value, escapes);
+        let bytes = self.row.out.len().saturating_sub(start);
+        self.row.out.truncate(start);
+        (self.room, self.is_first) = (room, is_first);
+        if bytes > 0 {
+            self.left_out_last = Some(rule);
+            if self.is_counted {
+                // with the separator that goes with it, before it or behind it
+                self.row.saved(rule, bytes.saturating_add(is_first.into()));
+            }
+        }
     }
 
     fn put(&mut self, guard: &[u8], key: &[u8], value: &[u8], escapes: Escapes) {
@@ -216,11 +394,5 @@ impl Additional<'_, '_> {
             semicolon: self.semicolon,
         };
         self.room.write(self.row.out, value, style);
-    }
-
-    /// Ends the column.
-    pub(super) fn close(self) {
-        self.row.notes.take(self.room);
-        self.row.out.push(b'"');
     }
 }

@@ -46,8 +46,12 @@ pub(super) fn read_real(text: &[u8]) -> Option<f64> {
 
 /// Writes a whole number.
 pub(super) fn write_long(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(long_digits(number, &mut [0; 20]));
+}
+
+/// The text of a whole number, at the end of `text`.
+pub(super) fn long_digits(number: i64, text: &mut [u8; 20]) -> &[u8] {
     // 19 digits and a sign
-    let mut text = [0u8; 20];
     let mut start = text.len();
     let mut rest = number.unsigned_abs();
     for place in text.iter_mut().rev() {
@@ -59,9 +63,12 @@ pub(super) fn write_long(out: &mut Vec<u8>, number: i64) {
         }
     }
     if number < 0 {
-        out.push(b'-');
+        start = start.saturating_sub(1);
+        if let Some(place) = text.get_mut(start) {
+            *place = b'-';
+        }
     }
-    out.extend_from_slice(text.get(start..).unwrap_or_default());
+    text.get(start..).unwrap_or_default()
 }
 
 /// Writes a number so that it reads back as the same, in at most 24 bytes: very large and very small

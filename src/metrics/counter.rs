@@ -1,5 +1,6 @@
 //! The closed set of counters.
 
+use super::stage::Stage;
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -126,6 +127,20 @@ counters! {
     /// Times asked for as TimeGenerated that were absent, no time, or outside of what the service
     /// takes; the time of receipt stands instead.
     TimesReplaced => "times_replaced_total",
+
+    // ---- filters
+    /// Rows that a rule of [[filter]] has ended before they were written.
+    RowsFilteredDrop => "rows_filtered_total" { "action" = "drop" },
+    /// Rows that a rule of [[filter]] has ended before they were written.
+    RowsFilteredSample => "rows_filtered_total" { "action" = "sample" },
+    /// Rows that a rule of [[filter]] has ended before they were written.
+    RowsFilteredRate => "rows_filtered_total" { "action" = "rate_limit" },
+    /// Rows that a rule of [[filter]] has ended before they were written.
+    RowsFilteredDuplicate => "rows_filtered_total" { "action" = "deduplicate" },
+    /// Rows of our own that tell how many deduplicate has suppressed, where no row alike came that could.
+    RowsSummarizing => "rows_summarizing_total",
+    /// Suppressed rows whose number could not be told, as no page came free before the stop.
+    SummariesUntold => "rows_suppressed_untold_total",
 
     // ---- rows
     /// Rows written into pages.
@@ -332,44 +347,6 @@ impl Tally {
     }
 }
 
-/// A stage between whose way in and way out rows are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// In the page that a shard is filling.
-    Page,
-    /// In the ring.
-    Ring,
-    /// In the body that an uploader is filling.
-    Body,
-    /// In sealed bodies in memory: being sent, or waiting to be sent.
-    Flight,
-    /// In bodies whose only copy is on disk.
-    Spool,
-}
-
-impl Stage {
-    /// All stages, in the order of the flow.
-    pub const ALL: [Stage; 5] = [
-        Stage::Page,
-        Stage::Ring,
-        Stage::Body,
-        Stage::Flight,
-        Stage::Spool,
-    ];
-
-    /// Its name in metrics and reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Page => "page",
-            Stage::Ring => "ring",
-            Stage::Body => "body",
-            Stage::Flight => "flight",
-            Stage::Spool => "spool",
-        }
-    }
-}
-
 /// All threads' counters at one instant, as far as the identity goes: a row is never seen to leave a
 /// stage that it was not seen to enter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -448,6 +425,12 @@ impl Snapshot {
         self.total("rows_quarantined_total")
     }
 
+    /// Rows that filters have ended, over all actions.
+    #[must_use]
+    pub fn rows_filtered(&self) -> u64 {
+        self.total("rows_filtered_total")
+    }
+
     /// Of the rows lost, those that were on disk.
     fn rows_lost_on_disk(&self) -> u64 {
         self.value(Counter::RowsLostDamaged)
@@ -455,12 +438,13 @@ impl Snapshot {
             + self.value(Counter::RowsLostDropped)
     }
 
-    /// Everything that must be accounted for: frames received, rows recovered, heartbeats.
+    /// Everything that must be accounted for: frames received, rows recovered, rows of our own.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.value(Counter::FramesReceived)
             + self.value(Counter::RowsRecovered)
             + self.value(Counter::Heartbeats)
+            + self.value(Counter::RowsSummarizing)
     }
 
     /// What has been received minus everything that accounts for it: zero unless the program is
@@ -472,6 +456,7 @@ impl Snapshot {
             + i128::from(self.held())
             + i128::from(self.frames_lost())
             + i128::from(self.rows_quarantined())
+            + i128::from(self.rows_filtered())
             + i128::from(self.rows_lost());
         received - accounted
     }

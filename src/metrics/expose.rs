@@ -1,7 +1,9 @@
 //! Counters, gauges and latencies as Prometheus text (exposition format 0.0.4).
 
-use super::counter::{Counter, Snapshot, Stage};
+use super::counter::{Counter, Snapshot};
+use super::filters::FilterGauges;
 use super::latency::{Latency, Stopwatch};
+use super::stage::Stage;
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 use std::time::Duration;
@@ -38,6 +40,8 @@ pub struct Gauges {
     pub spool: Option<SpoolGauges>,
     /// Each rule.
     pub rules: Vec<RuleGauges>,
+    /// Each rule of `[[filter]]`.
+    pub filters: Vec<FilterGauges>,
     /// How long bodies may be.
     pub body: BodyGauges,
     /// How far behind the uploads are.
@@ -102,10 +106,44 @@ pub fn page<'a>(
     counters(&mut text, snapshot);
     held(&mut text, snapshot);
     latency(&mut text, latencies);
+    filters(&mut text, &gauges.filters);
     rules(&mut text, &gauges.rules);
     body(&mut text, &gauges.body);
     state(&mut text, gauges);
     text
+}
+
+fn filters(text: &mut String, filters: &[FilterGauges]) {
+    type Value = fn(&FilterGauges) -> u64;
+    let families: [(&str, &str, Value); 4] = [
+        (
+            "filter_rows_matched_total",
+            "Rows that the filter's conditions mean.",
+            |filter| filter.matched,
+        ),
+        (
+            "filter_rows_dropped_total",
+            "Rows that the filter has ended.",
+            |filter| filter.dropped,
+        ),
+        (
+            "filter_bytes_saved_total",
+            "Bytes of JSON that the filter has saved; each row is made as it would be sent, so this is exact but for columns cut at 64 KB.",
+            |filter| filter.saved,
+        ),
+        (
+            "filter_bytes_added_total",
+            "Bytes of JSON that the filter has added: constants, and counts of suppressed rows.",
+            |filter| filter.added,
+        ),
+    ];
+    for (name, help, value) in families {
+        head(text, name, "counter", help);
+        for filter in filters {
+            let (label, value) = (&filter.name, value(filter));
+            let _ = writeln!(text, "{PREFIX}{name}{{filter=\"{label}\"}} {value}");
+        }
+    }
 }
 
 fn rules(text: &mut String, rules: &[RuleGauges]) {
@@ -217,7 +255,7 @@ fn held(text: &mut String, snapshot: &Snapshot) {
         text,
         "accounting_imbalance",
         "gauge",
-        "Frames received, rows recovered and heartbeats, minus rows uploaded, held, in quarantine and lost; anything but 0 is a fault of cefline.",
+        "Frames received, rows recovered and rows of our own, minus rows uploaded, held, in quarantine, filtered and lost; anything but 0 is a fault of cefline.",
     );
     let _ = writeln!(
         text,

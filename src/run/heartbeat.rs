@@ -112,6 +112,7 @@ impl Beat<'_> {
             ("records_unparsed", snapshot.total("records_unparsed_total")),
             ("rows_uploaded", snapshot.value(Counter::RowsUploaded)),
             ("rows_held", snapshot.held()),
+            ("rows_filtered", snapshot.rows_filtered()),
             ("rows_lost", snapshot.rows_lost()),
             ("rows_quarantined", snapshot.rows_quarantined()),
             ("rows_maybe_twice", snapshot.value(Counter::RowsMaybeTwice)),

@@ -23,13 +23,15 @@ impl Report {
             rows => format!(" + {name} {rows}"),
         };
         format!(
-            "received {} frames{}{} = uploaded {} rows + held {}{} + lost {}",
+            "received {} frames{}{}{} = uploaded {} rows + held {}{}{} + lost {}",
             snapshot.value(Counter::FramesReceived),
             term("recovered", snapshot.value(Counter::RowsRecovered)),
             term("heartbeats", snapshot.value(Counter::Heartbeats)),
+            term("summaries", snapshot.value(Counter::RowsSummarizing)),
             snapshot.value(Counter::RowsUploaded),
             snapshot.held(),
             term("quarantined", snapshot.rows_quarantined()),
+            term("filtered", snapshot.rows_filtered()),
             snapshot.frames_lost() + snapshot.rows_lost(),
         )
     }
@@ -62,6 +64,7 @@ impl fmt::Display for Report {
             let what = match counter.name() {
                 "frames_lost_total" | "rows_lost_total" => "lost",
                 "rows_quarantined_total" => "quarantined",
+                "rows_filtered_total" => "filtered",
                 _ => continue,
             };
             if let (1.., Some((_, reason))) = (snapshot.value(*counter), counter.label()) {

@@ -8,7 +8,7 @@ use crate::heart::{self, Heart};
 use crate::limits::OUTAGE_TIME;
 use crate::log::safe_text;
 use crate::metrics::expose::{self, BodyGauges, Gauges, RuleGauges, SpoolGauges};
-use crate::metrics::{Counter, Counters, Latency, Snapshot};
+use crate::metrics::{Counter, Counters, FilterBook, Latency, Snapshot};
 use crate::ring::Ring;
 use crate::spool::Health;
 use crate::upload::rules::{RuleReport, Standing};
@@ -27,6 +27,7 @@ pub struct View {
     /// Uploaders first: against the flow, as [`Snapshot::of`] asks for.
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) latencies: Vec<Arc<Latency>>,
+    pub(super) filters: Arc<FilterBook>,
     pub(super) shared: upload::Shared,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) metrics_address: Option<SocketAddr>,
@@ -118,6 +119,7 @@ impl View {
             rules_open: open,
             rules_closed: rules.len() - open,
             rules,
+            filters: self.filters.read(),
             lag: self.lag(),
             body: BodyGauges {
                 max: learnt.raw_bytes_max,

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_fails_at_random_loses_only_rows_that_it_refuses_alone_twice() {
+    fn a_service_that_fails_at_random_loses_first_rows_that_it_refuses_alone_twice() {
         let mut random = fastrand::Rng::with_seed(5);
         let (mut simulation, mut parts) = (Simulation::new([7]), parts_of(0..64));
         loop {

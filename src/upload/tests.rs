@@ -48,6 +48,7 @@ fn config_for(
             partial_bytes_max: 0,
             partial_age_max: Duration::ZERO,
         },
+        filters: Vec::new(),
         map: config::Map {
             time_generated: TimeGenerated::Received,
             collector_host_name: String::new(),

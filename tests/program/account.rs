@@ -40,13 +40,16 @@ impl Account {
         samples.map(|(_, value)| *value as u64).sum()
     }
 
-    /// Received and recovered = uploaded + held + in quarantine + lost with a reason.
+    /// Received and recovered = uploaded + held + in quarantine + filtered + lost with a reason.
     pub(crate) fn assert_closed(&self) {
         let received = self.count("frames_received_total")
             + self.count("rows_recovered_total")
-            + self.count("heartbeats_total");
-        let settled =
-            self.count("rows_uploaded_total") + self.sum("rows_quarantined_total") + self.lost();
+            + self.count("heartbeats_total")
+            + self.count("rows_summarizing_total");
+        let settled = self.count("rows_uploaded_total")
+            + self.sum("rows_quarantined_total")
+            + self.sum("rows_filtered_total")
+            + self.lost();
         let held = self.sum("rows_held");
         assert_eq!(received, settled + held, "{self:?}");
         assert_eq!(self.number("accounting_imbalance"), 0.0, "{self:?}");

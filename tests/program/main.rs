@@ -20,6 +20,7 @@ mod connections;
 mod corpus;
 mod end_to_end;
 mod faults;
+mod filters;
 mod heartbeat;
 mod http;
 mod logging;

@@ -5,8 +5,9 @@
 //! its way, whatever its destination, and the shard waits until a page comes back. So a shard that
 //! waits holds what it has for no longer than that, however few pages there are.
 
-use crate::clock::Mono;
+use crate::clock::{Moment, Mono};
 use crate::config::DestinationId;
+use crate::filter::Filters;
 use crate::frame::Frame;
 use crate::limits::LANES;
 use crate::listen::connection::Sink;
@@ -47,6 +48,41 @@ impl Desk {
             counters,
             mapper,
             source,
+        }
+    }
+
+    /// Writes rows for what `deduplicate` has suppressed and no row alike has told in time, and shows
+    /// what rules have done. False if something is left to be told for want of a page.
+    pub(super) fn tell(&mut self, now: Moment, tally: &mut Tally) -> bool {
+        if let Some(filters) = self.mapper.filters() {
+            filters.look(now.mono);
+            filters.publish();
+        }
+        self.source.received = now;
+        while self.mapper.filters().is_some_and(|all| all.has_summaries()) {
+            if self.lanes[0].is_none() && !self.is_ready(tally) {
+                return false;
+            }
+            if self.lanes[0].is_none() {
+                self.lanes[0] = self.spare.take();
+            }
+            let Some(page) = &mut self.lanes[0] else {
+                return false;
+            };
+            self.mapper.summarize(self.source, page, tally);
+            if page.is_full()
+                && let Some(page) = self.lanes[0].take()
+            {
+                self.hand_over(page, now.mono, tally);
+            }
+        }
+        true
+    }
+
+    /// No page will come: what is left to be told is counted.
+    pub(super) fn leave_untold(&mut self, tally: &mut Tally) {
+        while let Some(summary) = self.mapper.filters().and_then(Filters::next_summary) {
+            tally.add(Counter::SummariesUntold, summary.count);
         }
     }
 
@@ -101,10 +137,15 @@ impl Desk {
         }
     }
 
-    /// Goes on by another mapper. Pages for destinations that it may know no more are handed over, so
+    /// Goes on by another mapper, which is made with the rules of this one. Pages for destinations that it may know no more are handed over, so
     /// that there are never more than one configuration has.
-    pub(super) fn follow(&mut self, mapper: Mapper, now: Mono, tally: &mut Tally) {
-        self.mapper = mapper;
+    pub(super) fn follow(
+        &mut self,
+        mapper_of: impl FnOnce(Option<Filters>) -> Mapper,
+        now: Mono,
+        tally: &mut Tally,
+    ) {
+        self.mapper = mapper_of(self.mapper.take_filters());
         while let Some(page) = self.further.pop() {
             self.hand_over(page, now, tally);
         }
@@ -305,7 +346,7 @@ mod tests {
             assert!(put(&mut desk, destination, &mut tally));
         }
         let (other, _) = self::desk(0);
-        desk.follow(other.mapper, Mono(9), &mut tally);
+        desk.follow(|_| other.mapper, Mono(9), &mut tally);
         assert_eq!(desk.ring.pages_waiting(), DESTINATIONS_FURTHER_MOST);
         assert!(desk.further.is_empty());
         assert_eq!(desk.opened_at(), Some(Mono(0)));

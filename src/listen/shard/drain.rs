@@ -37,11 +37,33 @@ impl Shard {
         for (number, link) in links {
             self.drain_link(number, &link, read_until).await;
         }
+        self.tell_all().await;
         let mut tally = self.tally.borrow_mut();
         self.desk
             .borrow_mut()
             .hand_over_all(clock.mono(), &mut tally);
         tally.publish(&self.counters);
+    }
+
+    /// Tells how many rows `deduplicate` has suppressed, as far as there are pages.
+    async fn tell_all(&self) {
+        if let Some(filters) = self.desk.borrow_mut().mapper.filters() {
+            filters.close();
+        }
+        loop {
+            let now = self.shared.clock.now();
+            if self
+                .desk
+                .borrow_mut()
+                .tell(now, &mut self.tally.borrow_mut())
+            {
+                return;
+            }
+            if !self.page_before_deadline().await {
+                let mut desk = self.desk.borrow_mut();
+                return desk.leave_untold(&mut self.tally.borrow_mut());
+            }
+        }
     }
 
     /// Reads no more of a connection than can have arrived before the stop, and finishes it.

@@ -48,7 +48,7 @@ pub enum Origin {
 }
 
 /// One column of the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
     /// Its name, in the table's spelling.
     pub name: &'static str,
@@ -386,3 +386,33 @@ pub const KEYS: &[Key] = &[
     key("suser", "sourceUserName", &["SourceUserName"]),
     key("type", "type", &["EventType"]),
 ];
+
+/// Number of a column: its place in [`COLUMNS`].
+pub type ColumnId = u8;
+
+const _: () = assert!(COLUMNS.len() <= ColumnId::MAX as usize);
+
+/// The number of the column of this name; [`ColumnId::MAX`] if there is none.
+#[must_use]
+pub const fn id(name: &str) -> ColumnId {
+    let name = name.as_bytes();
+    let mut index = 0;
+    while index < COLUMNS.len() {
+        let other = COLUMNS[index].name.as_bytes();
+        let mut at = 0;
+        while at < name.len() && at < other.len() && name[at] == other[at] {
+            at += 1;
+        }
+        if at == name.len() && at == other.len() {
+            return index as ColumnId;
+        }
+        index += 1;
+    }
+    ColumnId::MAX
+}
+
+/// The column of this name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Column> {
+    COLUMNS.get(usize::from(id(name)))
+}
