@@ -7,13 +7,14 @@
     reason = "a bench that cannot be right ends"
 )]
 
-use cefline::clock::{Moment, Mono, Wall};
-use cefline::config::{self, FramingChoice};
+use cefline::clock::{Clock, Moment, Mono, Wall};
+use cefline::config::{self, Filter, FramingChoice};
+use cefline::filter::Filters;
 use cefline::frame::{Cut, Frame, Framer};
 use cefline::generate::{Generator, GeneratorOptions};
 use cefline::limits::{BODY_RAW_BYTES_DEFAULT, FRAME_BYTES_DEFAULT};
 use cefline::map::{Mapper, Source};
-use cefline::metrics::{Counter, Tally};
+use cefline::metrics::{Counter, FilterBook, Tally};
 use cefline::page::RowPage;
 use cefline::parse;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -107,6 +108,103 @@ fn body(lines: &[u8]) -> Vec<u8> {
     body
 }
 
+/// Fifty rules of a large site: most of them for one vendor, some for all, none of which ends a row
+/// of the generated messages, so that every row is written with them as without.
+fn rules() -> Vec<Filter> {
+    let vendors = [
+        "Fortinet",
+        "Palo Alto Networks",
+        "Check Point",
+        "Cisco",
+        "F5",
+        "FireEye",
+        "Darktrace",
+        "Imperva Inc.",
+        "Trend Micro",
+        "Zscaler",
+        "CyberArk",
+        "Microsoft",
+    ];
+    let mut text = String::new();
+    for number in 0..50 {
+        let vendor = vendors[number % vendors.len()];
+        let when = match number % 5 {
+            0 => format!(
+                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
+                 {{ column = \"Activity\", equals = \"none {number}\" }}]"
+            ),
+            1 => format!(
+                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
+                 {{ column = \"DeviceAction\", in = [\"a{number}\", \"b\"], ignore_case = true }}, \
+                 {{ column = \"DestinationPort\", in = [53, 123] }}]"
+            ),
+            2 => format!(
+                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
+                 {{ column = \"SourceIP\", cidr = [\"240.0.{number}.0/24\"] }}]"
+            ),
+            3 => format!(
+                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
+                 {{ column = \"RequestURL\", contains = \"/none/{number}\" }}]"
+            ),
+            _ if number < 25 => format!(
+                "[{{ column = \"DeviceEventClassID\", prefix = \"none-{number}\" }}, \
+                 {{ column = \"LogSeverity\", at_most = 3 }}]"
+            ),
+            _ => format!(
+                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
+                 {{ key = \"none{number}\", exists = true }}]"
+            ),
+        };
+        text += &format!("[[filter]]\nname = \"r{number}\"\nwhen = {when}\naction = \"drop\"\n");
+    }
+    let file = std::env::temp_dir().join(format!("cefline-rules-{}.toml", std::process::id()));
+    std::fs::write(&file, text).unwrap();
+    let rules = config::read_filters(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(rules.len(), 50);
+    rules
+}
+
+/// Mapping with fifty rules against mapping without, side by side.
+fn filters(criterion: &mut Criterion, lines: &[u8]) {
+    let rules = rules();
+    let names = rules.iter().map(|rule| rule.name.as_str());
+    let counts = FilterBook::default().open(names);
+    let mut with = mapper().filtered_by(Filters::new(&rules, counts));
+    let mut without = mapper();
+    let (mut page, mut tally) = (RowPage::new(), Tally::default());
+    let expected = map(lines, &mut without, &mut page, &mut tally);
+    assert_eq!(map(lines, &mut with, &mut page, &mut tally), expected);
+    // turn by turn, so that what else the machine does meets both alike
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..60 {
+        for (index, mapper) in [&mut without, &mut with].into_iter().enumerate() {
+            let clock = Clock::start();
+            black_box(map(black_box(lines), mapper, &mut page, &mut tally));
+            if round >= 10 {
+                times[index].push(clock.mono().0 / MESSAGES as u64);
+            }
+        }
+    }
+    let [plain, ruled] = times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
+    println!(
+        "50 filters: {plain} ns a message without, {ruled} with: {:+.1} %",
+        100.0 * (ruled as f64 / plain as f64 - 1.0)
+    );
+    let mut group = criterion.benchmark_group("filters");
+    group.throughput(Throughput::Elements(MESSAGES as u64));
+    group.bench_function("map_without", |b| {
+        b.iter(|| map(black_box(lines), &mut without, &mut page, &mut tally));
+    });
+    group.bench_function("map_with_50", |b| {
+        b.iter(|| map(black_box(lines), &mut with, &mut page, &mut tally));
+    });
+    group.finish();
+}
+
 fn gzip(body: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len()), Compression::new(level));
     encoder.write_all(body).unwrap();
@@ -146,6 +244,7 @@ fn stages(criterion: &mut Criterion) {
         b.iter(|| map(black_box(&lines), &mut mapper, &mut page, &mut tally));
     });
     group.finish();
+    filters(criterion, &lines);
 
     let body = body(&lines);
     let mut group = criterion.benchmark_group("gzip");
