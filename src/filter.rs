@@ -79,6 +79,8 @@ pub enum Place {
     Key {
         /// The key.
         key: Box<[u8]>,
+        /// It has columns, or else it stands in `AdditionalExtensions`.
+        has_column: bool,
         /// It stands in a column of text if it is the last, not in `AdditionalExtensions`.
         has_text_column: bool,
     },
@@ -163,17 +165,18 @@ impl Filters {
             values.slot(&Field::Column(vendor));
         }
         let mut edits = Edits::new(rules.len());
+        let vendors = Vendors::of(rules);
         let mut ready = Vec::new();
         for (index, rule) in (0..).zip(rules) {
             let rule = Rule {
-                when: Node::all(&rule.when, &mut values),
+                when: Node::all(vendors.left(&rule.when), &mut values),
                 action: Act::of(rule, &mut values, &mut edits),
             };
             edits.know(&rule, index);
             ready.push(rule);
         }
         Filters {
-            vendors: Vendors::of(rules),
+            vendors,
             rules: ready,
             values,
             edits,

@@ -28,9 +28,12 @@ impl Node {
         }
     }
 
-    pub(super) fn all(conditions: &[Condition], values: &mut Values) -> Vec<Node> {
-        let nodes = conditions.iter();
-        nodes.map(|one| Node::of(one, values)).collect()
+    pub(super) fn all<'c>(
+        conditions: impl IntoIterator<Item = &'c Condition>,
+        values: &mut Values,
+    ) -> Vec<Node> {
+        let conditions = conditions.into_iter();
+        conditions.map(|one| Node::of(one, values)).collect()
     }
 
     /// Whether it holds for the record at hand. As deep as the configuration may nest it.

@@ -3,16 +3,15 @@
 
 use crate::limits::COLUMN_BYTES_MAX;
 use crate::parse::Escapes;
-use memchr::memchr;
 
 /// Appends `text`; `semicolon` is what a `;` becomes.
 pub fn append(out: &mut Vec<u8>, text: &[u8], escapes: Escapes, semicolon: u8) {
-    // nearly all texts are plain
-    let is_plain = text.len() <= COLUMN_BYTES_MAX
-        && text.is_ascii()
-        && (escapes == Escapes::None || memchr(b'\\', text).is_none())
-        && (semicolon == b';' || memchr(b';', text).is_none());
-    if is_plain {
+    // nearly all texts are plain; without an early end, so that many bytes are looked at at once
+    let mut is_odd = false;
+    for byte in text {
+        is_odd |= (*byte >= 0x80) | (*byte == b'\\') | (*byte == b';');
+    }
+    if !is_odd && text.len() <= COLUMN_BYTES_MAX {
         return out.extend_from_slice(text);
     }
     append_by_characters(out, text, escapes, semicolon);

@@ -96,6 +96,7 @@ fn place(field: &Field) -> Place {
             };
             Place::Key {
                 key: name.as_bytes().into(),
+                has_column: known.is_some(),
                 has_text_column: known.is_some_and(|key| key.columns.iter().any(is_text)),
             }
         }

@@ -30,8 +30,9 @@ impl Seen for Sight<'_, '_> {
             Place::Column { key, kind, .. } => self.column(key, *kind, out),
             Place::Key {
                 key,
+                has_column,
                 has_text_column,
-            } => self.key(key, *has_text_column, out),
+            } => self.key(key, *has_column, *has_text_column, out),
         }
     }
 
@@ -144,7 +145,7 @@ impl Sight<'_, '_> {
         true
     }
 
-    fn key(&self, key: &[u8], has_text_column: bool, out: &mut Vec<u8>) -> bool {
+    fn key(&self, key: &[u8], has_column: bool, has_text_column: bool, out: &mut Vec<u8>) -> bool {
         let beside_columns = self.mapper.semicolon();
         match &self.read {
             // its column holds the text, whatever else was read from it
@@ -152,7 +153,9 @@ impl Sight<'_, '_> {
             Read::Record(record) => {
                 let extension = record.extension;
                 let pairs = self.mapper.scratch.pairs.iter().rev();
-                let mut found = pairs.filter(|(pair, _)| pair.key.of(extension) == key);
+                let mut found = pairs.filter(|(pair, target)| {
+                    (has_column || target.is_none()) && pair.key.of(extension) == key
+                });
                 let found = found.find(|(pair, _)| !pair.value.of(extension).is_empty());
                 let Some((pair, target)) = found else {
                     return false;
