@@ -23,9 +23,9 @@ use std::process::ExitCode;
 /// Reads messages from standard input, one a line, and prints for each, in order, exactly one line
 /// of JSON: the row as it would be uploaded. A line that is neither CEF nor of a Cisco firewall gives
 /// the row that such lines become (DeviceVendor "cefline", DeviceProduct "unparsed"); one that the
-/// configuration drops, or a rule of [[filter]] ends, gives null.
+/// configuration drops, or a rule of section filter ends, gives null.
 ///
-/// With --explain there is a line for each message that says which rules of [[filter]] mean it and how
+/// With --explain there is a line for each message that says which rules of section filter mean it and how
 /// many bytes of the row each saves, and at the end a table of the rules.
 ///
 /// Example: echo 'CEF:0|Acme|Gate|1.0|100|conn|5|src=10.0.0.1' | cefline parse
@@ -36,11 +36,11 @@ pub struct ParseArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Take the rules of [[filter]] from this file, which need hold nothing else
+    /// Take the rules of section filter from this file, which need hold nothing else
     #[arg(long, value_name = "FILE")]
     pub filters: Option<PathBuf>,
 
-    /// Say what the rules of [[filter]] do instead of printing rows
+    /// Say what the rules of section filter do instead of printing rows
     #[arg(long)]
     pub explain: bool,
 

@@ -129,13 +129,13 @@ counters! {
     TimesReplaced => "times_replaced_total",
 
     // ---- filters
-    /// Rows that a rule of [[filter]] has ended before they were written.
+    /// Rows that a rule of section filter has ended before they were written.
     RowsFilteredDrop => "rows_filtered_total" { "action" = "drop" },
-    /// Rows that a rule of [[filter]] has ended before they were written.
+    /// Rows that a rule of section filter has ended before they were written.
     RowsFilteredSample => "rows_filtered_total" { "action" = "sample" },
-    /// Rows that a rule of [[filter]] has ended before they were written.
+    /// Rows that a rule of section filter has ended before they were written.
     RowsFilteredRate => "rows_filtered_total" { "action" = "rate_limit" },
-    /// Rows that a rule of [[filter]] has ended before they were written.
+    /// Rows that a rule of section filter has ended before they were written.
     RowsFilteredDuplicate => "rows_filtered_total" { "action" = "deduplicate" },
     /// Rows of our own that tell how many deduplicate has suppressed, where no row alike came that could.
     RowsSummarizing => "rows_summarizing_total",
