@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use crate::limits::{
     BODIES_READ_AHEAD_MAX, BODIES_WAITING_BYTES_MAX, BODY_RAW_BYTES_MOST, CONNECTION_IDLE_BYTES,
-    READ_BYTES_MAX, SPOOL_COMMIT_BYTES_MAX,
+    FILTER_TABLE_BYTES_MAX, READ_BYTES_MAX, SPOOL_COMMIT_BYTES_MAX,
 };
 
 pub use azure::{EndpointUrl, RuleId, StreamName};
@@ -117,7 +117,7 @@ pub fn read_filters(path: &Path) -> Result<Vec<Filter>, ConfigError> {
     let text = files::config_text(path).map_err(|finding| in_file(vec![*finding]))?;
     let root = document::toml_of(&text).map_err(|finding| in_file(vec![*finding]))?;
     let mut reader = document::Reader::of(&text);
-    let filters = filter::filters(&mut reader, root.get_ref().get("filter"));
+    let filters = filter::filters(&mut reader, root.get_ref().get("filter"), None);
     match reader.findings.is_empty() {
         true => Ok(filters),
         false => Err(in_file(reader.findings)),
@@ -148,7 +148,7 @@ impl Config {
     /// What the program may hold in memory besides its own code, by part, in bytes: upper bounds
     /// that the parts keep by design.
     #[must_use]
-    pub fn memory_bytes_max(&self) -> [(&'static str, usize); 4] {
+    pub fn memory_bytes_max(&self) -> [(&'static str, usize); 5] {
         let batch = &self.batch;
         let destinations_count = self.targets().count();
         let bodies_count = match self.spool.durability {
@@ -160,6 +160,8 @@ impl Config {
             Durability::Memory => 0,
             _ => BODIES_WAITING_BYTES_MAX + SPOOL_COMMIT_BYTES_MAX,
         };
+        let keyed = |filter: &&Filter| filter.action.has_table();
+        let keyed_count = self.filters.iter().filter(keyed).count();
         let body_bytes = bodies_count
             .saturating_mul(batch.wire_bytes_max)
             .saturating_add(batch.raw_bytes_most())
@@ -178,6 +180,13 @@ impl Config {
             (
                 "bodies",
                 self.runtime.upload_cores.saturating_mul(body_bytes),
+            ),
+            (
+                "rules that tell rows apart",
+                self.runtime
+                    .ingest_cores
+                    .saturating_mul(keyed_count)
+                    .saturating_mul(FILTER_TABLE_BYTES_MAX),
             ),
         ]
     }

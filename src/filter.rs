@@ -37,6 +37,7 @@ pub use summary::{About, Summary};
 
 use crate::clock::Mono;
 use crate::columns::{self, ColumnId, Kind};
+use crate::config::DestinationId;
 use crate::config::filter::{Field, Filter};
 use crate::limits::FILTER_LOOK_PAUSE;
 use crate::metrics::{Counter, FilterCounts};
@@ -119,8 +120,8 @@ pub struct Effect {
 /// What becomes of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It becomes a row, with the edits.
-    Pass,
+    /// It becomes a row, with the edits, and goes there.
+    Pass(DestinationId),
     /// No row, by the last rule that matched; counted there.
     Drop(Counter),
 }
@@ -225,6 +226,7 @@ impl Filters {
         } = self;
         values.begin();
         told.clear();
+        let mut destination = DestinationId::SENTINEL;
         for index in vendors.rules(values.value(VENDOR, seen).0) {
             let Some(rule) = rules.get_mut(usize::from(*index)) else {
                 continue;
@@ -306,6 +308,10 @@ impl Filters {
                     edits.set(*set, *index);
                     None
                 }
+                Act::Route(to) => {
+                    destination = *to;
+                    None
+                }
             };
             if let Some(end) = end {
                 if let Some(effect) = edits.effects.last_mut() {
@@ -315,7 +321,7 @@ impl Filters {
                 return Verdict::Drop(end);
             }
         }
-        Verdict::Pass
+        Verdict::Pass(destination)
     }
 
     /// The row at hand is not written after all: what it would have told is told by another.

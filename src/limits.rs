@@ -128,6 +128,8 @@ pub const FILTER_TABLE_WAYS: usize = 8;
 const _: () = assert!(FILTER_TABLE_KEYS_MAX.is_multiple_of(FILTER_TABLE_WAYS));
 /// Bytes of what rows are told apart by; a row with more passes.
 pub const FILTER_KEY_BYTES_MAX: usize = 1024;
+/// Memory of such a table: its places, with what they need besides their keys.
+pub const FILTER_TABLE_BYTES_MAX: usize = FILTER_TABLE_KEYS_MAX * (FILTER_KEY_BYTES_MAX + 64);
 /// Bytes of the constant that a rule sets.
 pub const FILTER_SET_BYTES_MOST: usize = 256;
 /// Bytes of JSON of all constants together: they must fit beside the columns of a shortened row.
@@ -271,8 +273,8 @@ pub const ISOLATION_REQUESTS_FAST: u32 = 64;
 /// the 12,000 requests a minute that a rule allows.
 pub const ISOLATION_PAUSE: Duration = Duration::from_millis(250);
 /// Bodies of which only rows are left that prove nothing yet (refused alone, and the rule has
-/// accepted nothing since) lend their place to others, up to this many for each uploader: only a
-/// body with a good row can clear them.
+/// accepted nothing since) lend their place to others, up to this many for each uploader and
+/// destination: only a body with a good row can clear them.
 pub const PLACES_LENT_MAX: usize = 64;
 /// A body is sealed when, at the worst, less than this share of its wire bytes is left: going on
 /// would mean ever smaller pieces and flushes.
@@ -343,7 +345,8 @@ pub const QUARANTINE_BYTES_DEFAULT: usize = 256 * MIB;
 pub const BODIES_WAITING_BYTES_MAX: usize = 4 * MIB;
 /// No more of them than this many of the greatest length, if that is configured to be small.
 pub const BODIES_WAITING_MAX: usize = 4;
-/// Bodies that are read from disk ahead of a free place: one while another is being read.
+/// Bodies that are read from disk ahead of a free place, for each destination: one while another is
+/// being read.
 pub const BODIES_READ_AHEAD_MAX: usize = 2;
 /// The spool had nothing to read although it should have: asked again after this time.
 pub const SPOOL_EMPTY_PAUSE: Duration = Duration::from_millis(500);

@@ -36,12 +36,12 @@ mod value;
 use crate::clock::{Moment, Wall};
 pub use crate::columns;
 use crate::columns::{ColumnId, id};
-use crate::config::{self, Semicolon, TimeGenerated, Unparsed};
+use crate::config::{self, DestinationId, Semicolon, TimeGenerated, Unparsed};
 use crate::filter::{Effect, Filters, Verdict};
 use crate::frame::{End, Frame};
 use crate::limits::COLUMN_BYTES_MAX;
 use crate::metrics::{Counter, Tally};
-use crate::page::RowPage;
+use crate::page::{Pages, RowPage};
 use crate::parse::asa::{self, Line};
 use crate::parse::{self, Escapes, Flaw, Origin, Pair, Record, cef, time};
 use keys::KeyTable;
@@ -139,7 +139,7 @@ pub enum Outcome {
 /// One frame on its way into a page.
 struct Job<'j> {
     source: Source,
-    page: &'j mut RowPage,
+    pages: &'j mut dyn Pages,
     tally: &'j mut Tally,
     filters: Option<&'j mut Filters>,
 }
@@ -229,13 +229,14 @@ impl Mapper {
             .map_or(&[], |filters| filters.effects())
     }
 
-    /// Writes rows that tell how many were suppressed, as many as fit into the page. Those that have
-    /// to be told are found by [`Filters::look`] and [`Filters::close`].
-    pub fn summarize(&mut self, source: Source, page: &mut RowPage, tally: &mut Tally) {
+    /// Writes rows that tell how many were suppressed, as many as fit into the page for `[sentinel]`.
+    /// Those that have to be told are found by [`Filters::look`] and [`Filters::close`].
+    pub fn summarize(&mut self, source: Source, pages: &mut dyn Pages, tally: &mut Tally) {
         let Some(mut filters) = self.filters.take() else {
             return;
         };
-        while !page.is_full()
+        while let Some(page) = pages.page(DestinationId::SENTINEL)
+            && !page.is_full()
             && let Some(summary) = filters.next_summary()
         {
             if !self.summary(&summary, source, page, tally) {
@@ -257,19 +258,20 @@ impl Mapper {
         self.put(&Draft::of(frame), source, page, tally)
     }
 
-    /// Writes the row of a draft into the page, and counts.
+    /// Writes the row of a draft into the page for its destination, and counts. Without such a page it
+    /// is lost.
     pub fn put(
         &mut self,
         draft: &Draft<'_>,
         source: Source,
-        page: &mut RowPage,
+        pages: &mut dyn Pages,
         tally: &mut Tally,
     ) -> Outcome {
         // taken out while the row is written by what they want
         let mut filters = self.filters.take();
         let mut job = Job {
             source,
-            page,
+            pages,
             tally,
             filters: filters.as_deref_mut(),
         };
@@ -285,7 +287,7 @@ impl Mapper {
         let has_summaries = filters.as_ref().is_some_and(|all| all.has_summaries());
         self.filters = filters;
         if has_summaries {
-            self.summarize(source, page, tally);
+            self.summarize(source, pages, tally);
         }
         outcome
     }
@@ -343,7 +345,7 @@ impl Mapper {
     /// What the rules say of a frame, which is sorted if it is a record.
     fn judge(&self, job: &mut Job<'_>, read: Read<'_, '_>) -> Verdict {
         let Some(filters) = &mut job.filters else {
-            return Verdict::Pass;
+            return Verdict::Pass(DestinationId::SENTINEL);
         };
         let sight = Sight {
             mapper: self,
@@ -362,16 +364,37 @@ impl Mapper {
         verdict: Verdict,
         mut write: impl FnMut(&mut Self, &mut Row<'_>, bool),
     ) -> Outcome {
-        let at = job.source.received.mono;
+        let Job {
+            source,
+            pages,
+            tally,
+            filters,
+        } = job;
+        let at = source.received.mono;
         let row_bytes_max = self.row_bytes_max;
+        let destination = match verdict {
+            Verdict::Pass(destination) => destination,
+            // only to be measured
+            Verdict::Drop(_) => DestinationId::SENTINEL,
+        };
+        let lost = |filters: &mut Option<&mut Filters>, tally: &mut Tally, why| {
+            if let Some(filters) = filters {
+                filters.take_back();
+            }
+            tally.add(why, 1);
+            Outcome::Lost
+        };
+        let Some(page) = pages.page(destination) else {
+            return lost(filters, tally, Counter::FramesLostStop);
+        };
         for shortened in [false, true] {
             let column_bytes_max = if shortened {
-                let added = job.filters.as_ref().map_or(0, |all| all.added_bytes_max());
+                let added = filters.as_ref().map_or(0, |all| all.added_bytes_max());
                 shortened_column_bytes(row_bytes_max.saturating_sub(added))
             } else {
                 COLUMN_BYTES_MAX
             };
-            let mut edits = job.filters.as_deref_mut().and_then(Filters::edits_if_any);
+            let mut edits = filters.as_deref_mut().and_then(Filters::edits_if_any);
             if let Some(edits) = &mut edits {
                 edits.begin_pass();
             }
@@ -380,25 +403,25 @@ impl Mapper {
                 write(self, &mut row, shortened);
                 row.notes
             };
-            let before = job.page.bytes_len();
+            let before = page.bytes_len();
             match verdict {
-                Verdict::Pass => {
-                    let Ok(notes) = job.page.write_row(at, row_bytes_max, fill) else {
+                Verdict::Pass(_) => {
+                    let Ok(notes) = page.write_row(at, row_bytes_max, fill) else {
                         continue;
                     };
-                    let written = job.page.bytes_len().saturating_sub(before);
-                    job.tally.add(Counter::RowsShortened, shortened.into());
-                    notes.count(job.tally);
-                    job.tally.add(Counter::RowsWritten, 1);
-                    job.tally.add(Counter::RowBytesWritten, written as u64);
+                    let written = page.bytes_len().saturating_sub(before);
+                    tally.add(Counter::RowsShortened, shortened.into());
+                    notes.count(tally);
+                    tally.add(Counter::RowsWritten, 1);
+                    tally.add(Counter::RowBytesWritten, written as u64);
                     return Outcome::Written;
                 }
                 Verdict::Drop(counter) => {
-                    let Ok(bytes) = job.page.measure_row(row_bytes_max, fill) else {
+                    let Ok(bytes) = page.measure_row(row_bytes_max, fill) else {
                         continue;
                     };
-                    job.tally.add(counter, 1);
-                    if let Some(filters) = &mut job.filters {
+                    tally.add(counter, 1);
+                    if let Some(filters) = filters {
                         filters.dropped(bytes);
                     }
                     return Outcome::Filtered;
@@ -409,11 +432,7 @@ impl Mapper {
             false,
             "a shortened row fits by the sum in `shortened_column_bytes`"
         );
-        if let Some(filters) = &mut job.filters {
-            filters.take_back();
-        }
-        job.tally.add(Counter::FramesLostRowTooLong, 1);
-        Outcome::Lost
+        lost(filters, tally, Counter::FramesLostRowTooLong)
     }
 
     /// Makes the text of the time of receipt, unless it is that of the frame before.

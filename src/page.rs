@@ -14,6 +14,19 @@ use crate::clock::Mono;
 use crate::config::DestinationId;
 use crate::limits::{PAGE_BYTES, PAGE_BYTES_SLACK};
 
+/// Gives out the page for a row once it is known where that goes.
+pub trait Pages {
+    /// The page for rows to this destination; nothing if none is free.
+    fn page(&mut self, destination: DestinationId) -> Option<&mut RowPage>;
+}
+
+/// One for all destinations, for whoever looks at rows.
+impl Pages for RowPage {
+    fn page(&mut self, _: DestinationId) -> Option<&mut RowPage> {
+        Some(self)
+    }
+}
+
 /// So many rows were received at one moment (by one read of one connection).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
@@ -107,6 +120,12 @@ impl RowPage {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= PAGE_BYTES
+    }
+
+    /// True if nothing is to be added: it is full, or the row that it was opened for was not written.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.is_full() || self.is_empty()
     }
 
     /// True if no row was written.

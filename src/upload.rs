@@ -15,6 +15,10 @@
 //! back, the shard finds no page and stops reading: an outage fills the spool, and then pushes back to
 //! the senders, while memory stays at the pages, the open body and the bodies in hand.
 //!
+//! All of that is so for each destination by itself, so that one that takes no rows holds up no other
+//! ([`destinations`], [`desk`]). Without a spool, or with a full one, its pages do: they stand before the
+//! pages of others, and nothing that was accepted is thrown away.
+//!
 //! Tokens, rules and what is known of the service are shared by all uploaders.
 //!
 //! **Stopping.** With [`Stop::Drain`] the uploader goes on until its shards have closed and nothing is

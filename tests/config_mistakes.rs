@@ -116,6 +116,25 @@ const MISTAKES: &[Mistake] = &[
     ),
     mistake(
         END,
+        "[[filter]]\nname = \"r\"\naction = \"route\"\n",
+        &[":14: filter.r.to: this key is missing; write to = \"basic\""],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"route\"\nto = \"basic\"\n",
+        &[
+            ":17: filter.r.to = \"basic\": there is no destination of this name; the name of a section [destination.NAME], or \"sentinel\"",
+        ],
+    ),
+    mistake(
+        END,
+        "[[filter]]\nname = \"r\"\naction = \"route\"\nto = \"bsic\"\n[destination.basic]\nrules = [\"dcr-00000000000000000000000000000001\"]\nstream = \"Custom-Basic\"\n",
+        &[
+            ":17: filter.r.to = \"bsic\": there is no destination of this name; one of basic, sentinel",
+        ],
+    ),
+    mistake(
+        END,
         "[[filter]]\nname = \"r\"\naction = \"drop\"\nwehn = []\n",
         &[":17: filter.r.wehn: unknown key; did you mean when?"],
     ),

@@ -245,6 +245,7 @@ fn memory(config: &Config) -> String {
         .fold(0_usize, |sum, (_, bytes)| sum.saturating_add(*bytes));
     let named: Vec<String> = parts
         .iter()
+        .filter(|(_, bytes)| *bytes > 0)
         .map(|(name, bytes)| format!("{name} {}", mib(*bytes)))
         .collect();
     format!(

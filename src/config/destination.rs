@@ -4,6 +4,9 @@
 
 use std::ops::RangeInclusive;
 
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
 use super::azure::{self, Cloud};
 use super::document::Section;
 use super::value::Wrong;
@@ -48,6 +51,13 @@ impl DestinationId {
 
 /// What the destination of `[sentinel]` is called.
 pub const SENTINEL_NAME: &str = "sentinel";
+
+/// The names of further destinations, whether or not they are well formed.
+pub(super) fn names<'d>(root: &'d DeTable<'_>) -> Vec<&'d str> {
+    let written = root.get("destination").map(Spanned::get_ref);
+    let tables = written.and_then(DeValue::as_table).into_iter().flatten();
+    tables.map(|(name, _)| name.get_ref().as_ref()).collect()
+}
 
 /// `[destination.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -209,7 +209,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// What becomes of the rows that a rule means. Another destination would be one more kind of it.
+/// What becomes of the rows that a rule means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// None becomes a row.
@@ -240,9 +240,17 @@ pub enum Action {
     Truncate(Vec<&'static Column>, usize),
     /// A column of the user's holds this text.
     Set(String, String),
+    /// Goes to the destination of this name.
+    Route(String),
 }
 
 impl Action {
+    /// True if it tells rows apart by their values, and remembers those.
+    #[must_use]
+    pub fn has_table(&self) -> bool {
+        matches!(self, Action::RateLimit { .. } | Action::Deduplicate { .. })
+    }
+
     /// Its word in the configuration.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -254,6 +262,7 @@ impl Action {
             Action::Remove(_) => "remove",
             Action::Truncate(..) => "truncate",
             Action::Set(..) => "set",
+            Action::Route(_) => "route",
         }
     }
 }

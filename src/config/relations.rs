@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::azure::Cloud;
 use super::document::Reader;
+use super::filter::Action;
 use super::finding::Finding;
 use super::value::{Wrong, bytes_text};
 use super::{Config, DestinationId, Durability, EndpointUrl, Identity, Machine};
@@ -157,7 +158,7 @@ pub(super) fn warn(
     }
     warn_of_destination(config, &mut warn);
     warn_of_further(config, &mut warn);
-    warn_of_unrouted(config, |_| false, &mut warn);
+    warn_of_unrouted(config, &mut warn);
 }
 
 /// Reports further destinations that may come to something else than was meant.
@@ -197,19 +198,18 @@ fn warn_of_further(config: &Config, warn: &mut impl FnMut(&str, String, &str)) {
     }
 }
 
-/// Reports further destinations to which, by `is_routed`, nothing sends a row.
-fn warn_of_unrouted(
-    config: &Config,
-    is_routed: impl Fn(DestinationId) -> bool,
-    warn: &mut impl FnMut(&str, String, &str),
-) {
-    for target in config
-        .targets()
-        .skip(1)
-        .filter(|target| !is_routed(target.id))
-    {
-        let key = format!("{}.rules", target.section());
-        warn(&key, "no rows are sent there".into(), "");
+/// Reports further destinations to which no rule sends a row.
+fn warn_of_unrouted(config: &Config, warn: &mut impl FnMut(&str, String, &str)) {
+    let is_routed = |name: &str| {
+        let mut filters = config.filters.iter();
+        filters.any(|filter| matches!(&filter.action, Action::Route(to) if to == name))
+    };
+    for target in config.targets().skip(1) {
+        if !is_routed(target.name) {
+            let key = format!("{}.rules", target.section());
+            let advice = "a rule of [[filter]] with action = \"route\"";
+            warn(&key, "no rows are sent there".into(), advice);
+        }
     }
 }
 

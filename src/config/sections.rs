@@ -100,7 +100,7 @@ fn config<'t>(
     let listen = listen(top.section("listen", "listen", true));
     let map = map(top.section("map", "map", false), machine);
     let rules = top.find("filter").map(|(_, written)| written);
-    let filters = filter::filters(top.reader, rules);
+    let filters = filter::filters(top.reader, rules, Some(&destination::names(root)));
     let batch = batch(top.section("batch", "batch", false));
     let (sentinel, checked) = sentinel(top.section("sentinel", "sentinel", true), files);
     let further = top.section("destination", "destination", false);

@@ -8,6 +8,7 @@ use super::test::Node;
 use super::values::Values;
 use crate::clock::Mono;
 use crate::columns::{self, ColumnId, KEYS};
+use crate::config::DestinationId;
 use crate::config::filter::{Action, Field, Filter};
 use crate::limits::FILTER_KEY_BYTES_MAX;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub(super) enum Act {
     Truncate(Vec<ColumnId>, u32),
     /// Which of the constants.
     Set(usize),
+    Route(DestinationId),
 }
 
 /// Rows alike.
@@ -148,6 +150,7 @@ impl Act {
                 edits.sets.push((column.clone(), member.into_bytes()));
                 Act::Set(edits.sets.len().saturating_sub(1))
             }
+            Action::Route(name) => Act::Route(DestinationId::of(name)),
         }
     }
 }

@@ -372,7 +372,7 @@ impl Shard {
             None
         });
         if let Some(page) = self.beating(page).await {
-            self.desk.borrow_mut().spare = Some(page);
+            self.desk.borrow_mut().set_spare(Some(page));
             self.resume();
         }
     }

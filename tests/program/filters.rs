@@ -2,7 +2,7 @@
 
 use crate::account::Account;
 use crate::beside_others;
-use crate::process::{EmulatorProcess, ForwarderProcess, Keys, SOON, until};
+use crate::process::{EmulatorProcess, ForwarderProcess, Keys, Process, SOON, until};
 use crate::table::Table;
 use std::io::Write;
 use std::net::TcpStream;
@@ -165,4 +165,99 @@ fn counts_go_on_over_a_reload_that_changes_the_rules() {
         (2, 2, 1)
     );
     forwarder.account().assert_closed();
+}
+
+const ROUTE: Keys = Keys {
+    listen: "",
+    sentinel: "",
+    more: r#"[batch]
+linger = "10 ms"
+
+[[filter]]
+name = "cheap"
+when = { column = "DeviceAction", equals = "allow" }
+action = "route"
+to = "basic"
+"#,
+};
+
+const MAIN: &str = "dcr-00000000000000000000000000000001";
+const BASIC: &str = "dcr-00000000000000000000000000000002";
+
+/// Starts a forwarder with the first rule in `[sentinel]` and the second in `[destination.basic]`.
+fn with_two_destinations(emulator: &EmulatorProcess) -> ForwarderProcess {
+    let main = format!("rules = [\"{MAIN}\"]");
+    let basic = format!(
+        "\n[destination.basic]\nrules = [\"{BASIC}\"]\nstream = \"Custom-CommonSecurityLog\"\n"
+    );
+    ForwarderProcess::start_by(emulator, ROUTE, |arguments, folder| {
+        let text = std::fs::read_to_string(arguments[2]).unwrap();
+        let both = format!("rules = [\"{MAIN}\", \"{BASIC}\"]");
+        let text = text.replace(&both, &main) + &basic;
+        std::fs::write(arguments[2], text).unwrap();
+        Process::start(arguments, folder)
+    })
+}
+
+#[test]
+fn a_destination_that_is_down_holds_its_rows_up_and_no_others() {
+    let _machine = beside_others();
+    let emulator = EmulatorProcess::start(&["--rule", MAIN, "--rule", BASIC]);
+    let forwarder = with_two_destinations(&emulator);
+    emulator.change_faults(&format!("{{\"error_rate\":1,\"rules\":[\"{BASIC}\"]}}"));
+    let mut socket = TcpStream::connect(forwarder.tcp).unwrap();
+    let count = |action: &str| emulator.count(&format!("| where DeviceAction == \"{action}\""));
+    for number in 0..500 {
+        say(&mut socket, "allow", number);
+        say(&mut socket, "deny", number);
+    }
+    until("the rows of the other destination arrive", SOON, || {
+        (count("deny") == 500).then_some(())
+    });
+    assert_eq!(count("allow"), 0);
+    let account = forwarder.account();
+    assert_eq!(account.sum("rows_held"), 500);
+    assert_eq!(
+        account.count("filter_rows_matched_total{filter=\"cheap\"}"),
+        500
+    );
+    emulator.change_faults("{\"error_rate\":0}");
+    let account = forwarder.settled(SOON);
+    assert_eq!(account.count("rows_uploaded_total"), 1000);
+    assert_eq!((count("allow"), count("deny")), (500, 500));
+    let rows_of = |destination: &str, rule: &str| {
+        account.count(&format!(
+            "rule_rows_total{{destination=\"{destination}\",rule=\"{rule}\"}}"
+        ))
+    };
+    assert_eq!(rows_of("basic", BASIC), 500);
+    assert_eq!(rows_of("sentinel", MAIN), 500);
+}
+
+#[test]
+fn rows_for_a_destination_that_is_gone_go_to_that_of_sentinel() {
+    let _machine = beside_others();
+    let emulator = EmulatorProcess::start(&["--rule", MAIN, "--rule", BASIC]);
+    let forwarder = with_two_destinations(&emulator);
+    emulator.change_faults(&format!("{{\"error_rate\":1,\"rules\":[\"{BASIC}\"]}}"));
+    let mut socket = TcpStream::connect(forwarder.tcp).unwrap();
+    for number in 0..100 {
+        say(&mut socket, "allow", number);
+    }
+    until("the rows are held", SOON, || {
+        let account = forwarder.account();
+        let is_sealed = account.count("rows_held{stage=\"page\"}") == 0;
+        (account.count("frames_received_total") == 100 && is_sealed).then_some(())
+    });
+    let text = std::fs::read_to_string(&forwarder.config).unwrap();
+    let (text, _) = text.split_once("\n[destination.basic]").unwrap();
+    let text = text.replace("to = \"basic\"", "to = \"sentinel\"");
+    std::fs::write(&forwarder.config, text).unwrap();
+    forwarder.process.signal("HUP");
+    let account = until("all rows are delivered", SOON, || {
+        let account = forwarder.account();
+        (account.count("rows_uploaded_total") == 100).then_some(account)
+    });
+    assert_eq!(account.sum("rows_redirected_total"), 100);
+    assert_eq!(emulator.count("| where DeviceAction == \"allow\""), 100);
 }

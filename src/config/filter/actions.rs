@@ -3,7 +3,8 @@
 use super::sheet::Sheet;
 use super::single::{Use, column, custom_column, extension_key, set_value};
 use super::{Action, Field};
-use crate::config::value::{self, Wrong};
+use crate::config::SENTINEL_NAME;
+use crate::config::value::{self, Checked, Wrong};
 use crate::limits::{
     COLUMN_BYTES_MAX, FILTER_BY_MOST, FILTER_LIST_MOST, FILTER_RATE_MOST, FILTER_SAMPLE_MOST,
     FILTER_WINDOW_LEAST, FILTER_WINDOW_MOST,
@@ -12,7 +13,11 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 /// What becomes of the rows, by its word and the keys that go with it.
-pub(super) fn action(sheet: &mut Sheet<'_, '_, '_>) -> Option<Action> {
+/// `destinations` are the names of the further ones, if those are known.
+pub(super) fn action(
+    sheet: &mut Sheet<'_, '_, '_>,
+    destinations: Option<&[&str]>,
+) -> Option<Action> {
     const WORDS: &[(&str, &str)] = &[
         ("drop", "drop"),
         ("sample", "sample"),
@@ -21,6 +26,7 @@ pub(super) fn action(sheet: &mut Sheet<'_, '_, '_>) -> Option<Action> {
         ("remove", "remove"),
         ("truncate", "truncate"),
         ("set", "set"),
+        ("route", "route"),
     ];
     let word = sheet.required("action", "\"drop\"", |written| {
         value::choice(written, WORDS)
@@ -87,7 +93,28 @@ pub(super) fn action(sheet: &mut Sheet<'_, '_, '_>) -> Option<Action> {
             let value = sheet.required("value", "\"text\"", set_value);
             Some(Action::Set(column?, value?))
         }
+        "route" => sheet
+            .required("to", "\"basic\"", |written| {
+                destination(written, destinations)
+            })
+            .map(Action::Route),
         _ => Some(Action::Drop),
+    }
+}
+
+/// The name of a destination: of one of these, if they are known.
+fn destination(written: &DeValue<'_>, destinations: Option<&[&str]>) -> Checked<String> {
+    let allowed = match destinations {
+        None | Some([]) => {
+            format!("the name of a section [destination.NAME], or \"{SENTINEL_NAME}\"")
+        }
+        Some(names) => format!("one of {}, {SENTINEL_NAME}", names.join(", ")),
+    };
+    let name = value::text(written, &allowed)?;
+    let is_known = name == SENTINEL_NAME || destinations.is_none_or(|all| all.contains(&name));
+    match is_known {
+        true => Ok(name.to_owned()),
+        false => Err(Wrong::new("there is no destination of this name", allowed)),
     }
 }
 

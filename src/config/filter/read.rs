@@ -16,10 +16,12 @@ use crate::limits::{
 use toml::Spanned;
 use toml::de::DeValue;
 
-/// The rules in their order; what is wrong with them goes to the reader.
+/// The rules in their order; what is wrong with them goes to the reader. `destinations` are the names
+/// of the further ones, if those are known.
 pub(in crate::config) fn filters<'t>(
     reader: &mut Reader<'t>,
     written: Option<&Spanned<DeValue<'t>>>,
+    destinations: Option<&[&str]>,
 ) -> Vec<Filter> {
     let mut filters: Vec<Filter> = Vec::new();
     let Some(written) = written else {
@@ -46,7 +48,7 @@ pub(in crate::config) fn filters<'t>(
         };
         let findings_before = reader.findings.len();
         let sheet = Sheet::of(reader, table, "filter".into(), element.span());
-        if let Some(filter) = filter(sheet, &filters)
+        if let Some(filter) = filter(sheet, &filters, destinations)
             && reader.findings.len() == findings_before
         {
             if let Some(wrong) = senseless(&filter, &filters) {
@@ -70,7 +72,11 @@ pub(in crate::config) fn filters<'t>(
 }
 
 /// One rule. Nothing if it has no name or no action.
-fn filter(mut sheet: Sheet<'_, '_, '_>, earlier: &[Filter]) -> Option<Filter> {
+fn filter(
+    mut sheet: Sheet<'_, '_, '_>,
+    earlier: &[Filter],
+    destinations: Option<&[&str]>,
+) -> Option<Filter> {
     let name = sheet.required("name", "\"my-rule\"", |written| {
         let name = rule_name(written)?;
         if earlier.iter().any(|other| other.name == name) {
@@ -92,7 +98,7 @@ fn filter(mut sheet: Sheet<'_, '_, '_>, earlier: &[Filter]) -> Option<Filter> {
         let place = sheet.place.clone();
         sheet.wrong_at("when", place, Wrong::new(what, allowed).bare());
     }
-    let action = action(&mut sheet);
+    let action = action(&mut sheet, destinations);
     sheet.close();
     Some(Filter {
         name: name?,

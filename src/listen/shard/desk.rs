@@ -5,6 +5,8 @@
 //! its way, whatever its destination, and the shard waits until a page comes back. So a shard that
 //! waits holds what it has for no longer than that, however few pages there are.
 
+mod open;
+
 use crate::clock::{Moment, Mono};
 use crate::config::DestinationId;
 use crate::filter::Filters;
@@ -15,6 +17,7 @@ use crate::map::{Draft, Mapper, Source};
 use crate::metrics::{Counter, Counters, Tally};
 use crate::page::RowPage;
 use crate::ring::Ring;
+use open::Open;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +26,7 @@ pub(super) struct Desk {
     pub(super) ring: Arc<Ring>,
     counters: Arc<Counters>,
     pub(super) mapper: Mapper,
-    /// The pages being filled, each with the rows of some kinds of messages.
-    lanes: [Option<RowPage>; LANES],
-    /// The same for rows to further destinations: one for each that had a row lately.
-    further: Vec<RowPage>,
-    /// For the next lane that needs one; none if there was none free.
-    pub(super) spare: Option<RowPage>,
+    open: Open,
     pub(super) source: Source,
 }
 
@@ -41,14 +39,17 @@ impl Desk {
         source: Source,
     ) -> Self {
         Desk {
-            lanes: [const { None }; LANES],
-            further: Vec::new(),
-            spare: ring.claim(),
+            open: Open::new(ring.claim()),
             ring,
             counters,
             mapper,
             source,
         }
+    }
+
+    /// Takes a page that was waited for, or none.
+    pub(super) fn set_spare(&mut self, page: Option<RowPage>) {
+        self.open.spare = page;
     }
 
     /// Writes rows for what `deduplicate` has suppressed and no row alike has told in time, and shows
@@ -60,21 +61,13 @@ impl Desk {
         }
         self.source.received = now;
         while self.mapper.filters().is_some_and(|all| all.has_summaries()) {
-            if self.lanes[0].is_none() && !self.is_ready(tally) {
+            if !self.open.has_lane(0) && !self.is_ready(tally) {
                 return false;
             }
-            if self.lanes[0].is_none() {
-                self.lanes[0] = self.spare.take();
-            }
-            let Some(page) = &mut self.lanes[0] else {
-                return false;
-            };
-            self.mapper.summarize(self.source, page, tally);
-            if page.is_full()
-                && let Some(page) = self.lanes[0].take()
-            {
-                self.hand_over(page, now.mono, tally);
-            }
+            let mut pages = self.open.for_lane(0);
+            self.mapper.summarize(self.source, &mut pages, tally);
+            let further = pages.further;
+            self.settle(0, further, tally);
         }
         true
     }
@@ -88,8 +81,7 @@ impl Desk {
 
     /// When the oldest row came that is not handed over.
     pub(super) fn opened_at(&self) -> Option<Mono> {
-        let pages = self.lanes.iter().flatten().chain(&self.further);
-        pages.filter_map(RowPage::opened_at).min()
+        self.open.opened_at()
     }
 
     /// If one row is old enough all go: the uploader seals a body for it in any case.
@@ -100,12 +92,7 @@ impl Desk {
     }
 
     pub(super) fn hand_over_all(&mut self, now: Mono, tally: &mut Tally) {
-        for lane in 0..LANES {
-            if let Some(page) = self.lanes[lane].take() {
-                self.hand_over(page, now, tally);
-            }
-        }
-        while let Some(page) = self.further.pop() {
+        while let Some(page) = self.open.any() {
             self.hand_over(page, now, tally);
         }
     }
@@ -119,26 +106,8 @@ impl Desk {
         self.ring.hand_over(page, now);
     }
 
-    /// None is free: the fullest of ours goes on its way, so that it comes back.
-    fn hand_over_fullest(&mut self, tally: &mut Tally) {
-        let now = self.source.received.mono;
-        let bytes = |lane: &usize| self.lanes[*lane].as_ref().map(RowPage::bytes_len);
-        let lane = (0..LANES).max_by_key(bytes);
-        let further = (0..self.further.len()).max_by_key(|at| self.further[*at].bytes_len());
-        let page = match (lane, further) {
-            (Some(lane), Some(at)) if bytes(&lane) < Some(self.further[at].bytes_len()) => {
-                Some(self.further.swap_remove(at))
-            }
-            (Some(lane), _) => self.lanes[lane].take(),
-            (None, _) => None,
-        };
-        if let Some(page) = page {
-            self.hand_over(page, now, tally);
-        }
-    }
-
-    /// Goes on by another mapper, which is made with the rules of this one. Pages for destinations that it may know no more are handed over, so
-    /// that there are never more than one configuration has.
+    /// Goes on by another mapper, which is made with the rules of this one. Pages for destinations that
+    /// it may know no more are handed over, so that there are never more than one configuration has.
     pub(super) fn follow(
         &mut self,
         mapper_of: impl FnOnce(Option<Filters>) -> Mapper,
@@ -146,93 +115,53 @@ impl Desk {
         tally: &mut Tally,
     ) {
         self.mapper = mapper_of(self.mapper.take_filters());
-        while let Some(page) = self.further.pop() {
+        while let Some(page) = self.open.further.pop() {
             self.hand_over(page, now, tally);
         }
     }
 
-    /// Makes the row of a frame, in a page for this destination. To be called only while the desk is
-    /// ready.
-    fn put(&mut self, draft: &Draft<'_>, destination: DestinationId, tally: &mut Tally) {
-        if destination == DestinationId::SENTINEL {
-            return self.put_in_lane(draft, tally);
-        }
-        let mut open = self.further.iter();
-        let at = open.position(|page| page.destination() == destination);
-        let at = match (at, self.spare.take()) {
-            (Some(at), spare) => {
-                self.spare = spare;
-                at
-            }
-            (None, Some(mut page)) => {
-                page.open_for(destination);
-                self.further.push(page);
-                self.further.len() - 1
-            }
-            (None, None) => return tally.add(Counter::FramesLostStop, 1),
-        };
-        let page = &mut self.further[at];
-        self.mapper.put(draft, self.source, page, tally);
-        if page.is_full() {
-            let page = self.further.swap_remove(at);
-            self.hand_over(page, self.source.received.mono, tally);
-        } else if page.is_empty() {
-            let page = self.further.swap_remove(at);
-            self.keep(page);
-        }
-    }
-
-    /// Keeps a page that no row came into, by configuration.
-    fn keep(&mut self, page: RowPage) {
-        match self.spare {
-            // for whatever destination is next
-            None => self.spare = Some(with_no_destination(page)),
-            Some(_) => self.ring.give_back(page),
-        }
-    }
-
-    fn put_in_lane(&mut self, draft: &Draft<'_>, tally: &mut Tally) {
-        let lane = (draft.kind() % LANES as u64) as usize;
-        if self.lanes[lane].is_none() {
-            self.lanes[lane] = self.spare.take();
-        }
-        let Some(page) = &mut self.lanes[lane] else {
-            // not reached: frames are cut only while the desk is ready
-            tally.add(Counter::FramesLostStop, 1);
-            return;
-        };
-        self.mapper.put(draft, self.source, page, tally);
-        let is_full = page.is_full();
-        if (is_full || page.is_empty())
-            && let Some(page) = self.lanes[lane].take()
-        {
-            match is_full {
-                true => self.hand_over(page, self.source.received.mono, tally),
-                false => self.keep(page),
+    /// After a row: a full page goes on its way, and one that no row came into is kept for the next.
+    fn settle(&mut self, lane: usize, further: Option<DestinationId>, tally: &mut Tally) {
+        let now = self.source.received.mono;
+        let pages = [
+            self.open.take_lane_if(lane, RowPage::is_done),
+            further.and_then(|to| self.open.take_further_if(to, RowPage::is_done)),
+        ];
+        for page in pages.into_iter().flatten() {
+            match page.is_empty() {
+                false => self.hand_over(page, now, tally),
+                true => {
+                    if let Some(page) = self.open.keep(page) {
+                        self.ring.give_back(page);
+                    }
+                }
             }
         }
     }
-}
-
-fn with_no_destination(mut page: RowPage) -> RowPage {
-    page.open_for(DestinationId::SENTINEL);
-    page
 }
 
 impl Sink for Desk {
     fn is_ready(&mut self, tally: &mut Tally) -> bool {
-        if self.spare.is_none() {
-            self.spare = self.ring.claim();
-            if self.spare.is_none() {
-                self.hand_over_fullest(tally);
+        if self.open.spare.is_none() {
+            self.open.spare = self.ring.claim();
+            // none is free: the fullest of ours goes on its way, so that it comes back
+            if self.open.spare.is_none()
+                && let Some(page) = self.open.fullest()
+            {
+                self.hand_over(page, self.source.received.mono, tally);
             }
         }
-        self.spare.is_some()
+        self.open.spare.is_some()
     }
 
     fn take(&mut self, frame: Frame<'_>, tally: &mut Tally) {
         let draft = Draft::of(frame);
-        self.put(&draft, DestinationId::SENTINEL, tally);
+        let lane = (draft.kind() % LANES as u64) as usize;
+        let mut pages = self.open.for_lane(lane);
+        // there is a page: frames are cut only while the desk is ready
+        self.mapper.put(&draft, self.source, &mut pages, tally);
+        let further = pages.further;
+        self.settle(lane, further, tally);
     }
 }
 
@@ -240,13 +169,13 @@ impl Sink for Desk {
 mod tests {
     use super::*;
     use crate::clock::Moment;
+    use crate::columns;
+    use crate::config::filter::{Action, Condition, Field, Filter, How, Test};
     use crate::config::{self, Machine};
     use crate::frame::End;
     use crate::limits::DESTINATIONS_FURTHER_MOST;
-    use crate::metrics::Snapshot;
+    use crate::metrics::{FilterBook, Snapshot};
     use std::net::IpAddr;
-
-    const FRAME: &[u8] = b"<134>Nov 25 10:00:00 gw CEF:0|V|P|1|7|name|5|src=10.0.0.1 msg=text";
 
     /// A desk with so many pages.
     fn desk(pages_bytes: usize) -> (Desk, Arc<Counters>) {
@@ -261,25 +190,50 @@ mod tests {
             received: Moment::default(),
         };
         let ring = Arc::new(Ring::new(pages_bytes, 1));
-        let mapper = Mapper::new(&config::Map::of(&machine), 1_000_000);
+        let mapper = Mapper::new(&config::Map::of(&machine), 1_000_000).filtered_by(routes());
         (Desk::new(ring, counters.clone(), mapper, source), counters)
     }
 
-    fn names() -> Vec<DestinationId> {
-        let further = (0..DESTINATIONS_FURTHER_MOST).map(|index| format!("further-{index}"));
-        let all = std::iter::once("sentinel".to_owned()).chain(further);
-        all.map(|name| DestinationId::of(&name)).collect()
+    fn further() -> impl Iterator<Item = String> {
+        (0..DESTINATIONS_FURTHER_MOST).map(|index| format!("further-{index}"))
     }
 
-    fn put(desk: &mut Desk, destination: DestinationId, tally: &mut Tally) -> bool {
+    fn names() -> Vec<String> {
+        std::iter::once("sentinel".to_owned())
+            .chain(further())
+            .collect()
+    }
+
+    /// One rule for each further destination: by the product.
+    fn routes() -> Filters {
+        let rules: Vec<Filter> = further()
+            .map(|name| Filter {
+                name: name.clone(),
+                when: vec![Condition::Value(
+                    Field::Column(columns::by_name("DeviceProduct").unwrap()),
+                    Test::Text {
+                        how: How::Equals,
+                        texts: vec![name.clone()],
+                        ignore_case: false,
+                    },
+                )],
+                action: Action::Route(name),
+            })
+            .collect();
+        let counts = FilterBook::default().open(rules.iter().map(|rule| rule.name.as_str()));
+        Filters::new(&rules, counts)
+    }
+
+    fn put(desk: &mut Desk, name: &str, tally: &mut Tally) -> bool {
         if !desk.is_ready(tally) {
             return false;
         }
-        let draft = Draft::of(Frame {
-            bytes: FRAME,
+        let text = format!("<134>CEF:0|V|{name}|1|7|name|5|src=10.0.0.1 msg=text");
+        let frame = Frame {
+            bytes: text.as_bytes(),
             end: End::Whole,
-        });
-        desk.put(&draft, destination, tally);
+        };
+        desk.take(frame, tally);
         true
     }
 
@@ -289,7 +243,7 @@ mod tests {
         let mut tally = Tally::default();
         for round in 0..3 {
             for destination in names().iter().skip(round % 2) {
-                assert!(put(&mut desk, *destination, &mut tally));
+                assert!(put(&mut desk, destination, &mut tally));
             }
         }
         desk.hand_over_all(Mono(5), &mut tally);
@@ -299,7 +253,10 @@ mod tests {
             desk.ring.give_back(page);
         }
         found.sort_unstable();
-        let mut expected: Vec<_> = names().into_iter().map(|id| (id, 3)).collect();
+        let mut expected: Vec<_> = names()
+            .iter()
+            .map(|name| (DestinationId::of(name), 3))
+            .collect();
         expected[0].1 = 2;
         expected.sort_unstable();
         assert_eq!(found, expected);
@@ -319,7 +276,7 @@ mod tests {
         let (mut waited, mut rows) = (0, 0);
         for _ in 0..20 {
             for destination in names() {
-                while !put(&mut desk, destination, &mut tally) {
+                while !put(&mut desk, &destination, &mut tally) {
                     // what the shard waits for is what an uploader gives back
                     waited += 1;
                     let page = desk.ring.take().expect("a page is on its way");
@@ -343,12 +300,12 @@ mod tests {
         let (mut desk, _) = desk(64 << 20);
         let mut tally = Tally::default();
         for destination in names() {
-            assert!(put(&mut desk, destination, &mut tally));
+            assert!(put(&mut desk, &destination, &mut tally));
         }
         let (other, _) = self::desk(0);
         desk.follow(|_| other.mapper, Mono(9), &mut tally);
         assert_eq!(desk.ring.pages_waiting(), DESTINATIONS_FURTHER_MOST);
-        assert!(desk.further.is_empty());
+        assert!(desk.open.further.is_empty());
         assert_eq!(desk.opened_at(), Some(Mono(0)));
     }
 }

@@ -118,7 +118,7 @@ impl Shard {
         let page = page.await;
         let found = page.is_some();
         if found {
-            self.desk.borrow_mut().spare = page;
+            self.desk.borrow_mut().set_spare(page);
         }
         found
     }
