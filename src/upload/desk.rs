@@ -451,8 +451,12 @@ impl Desk {
         self.rows_parked.values().sum()
     }
 
-    /// The program is stopping: pauses become short.
+    /// The program is stopping: pauses become short. Once: who is told again and again draws no
+    /// pause again, of which the shortest would count.
     pub fn hurry(&mut self, now: Mono) {
+        if self.common.is_stopping {
+            return;
+        }
         self.common.is_stopping = true;
         for taken in self.taken.values_mut() {
             taken.delivery.hurry(now, &mut self.common);

@@ -46,6 +46,12 @@ use world::{Done, Failure, STEPS_LEAST, World};
 /// Runs, if not set: half a minute of one core with the tests' profile.
 const SEEDS_DEFAULT: u64 = 6_000;
 
+/// Runs that found something once and that few others would find.
+const SEEDS_AGAIN: [(u64, &str); 1] = [(
+    0xa64c_b59b_36ca_ea91,
+    "a stopping program that was told so again and again drew each pause anew, and kept the shortest",
+)];
+
 fn number_of(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = match text.strip_prefix("0x") {
@@ -207,6 +213,15 @@ fn whatever_happens_the_five_properties_hold_and_every_row_is_accounted_for() {
     if count >= SEEDS_DEFAULT {
         let missing = coverage.missing();
         assert!(missing.is_empty(), "never seen: {missing:?}");
+    }
+}
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    for (seed, what) in SEEDS_AGAIN {
+        if let Err(failure) = run(seed, &latency(), (false, false), &mut Coverage::default()) {
+            panic!("{what}: {}", report(&failure));
+        }
     }
 }
 
