@@ -52,10 +52,24 @@ use vendors::Vendors;
 /// The slot of the vendor, by which rules are found.
 const VENDOR: u16 = 0;
 
+/// How a value was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Found {
+    /// It was not: the row would hold nothing there.
+    #[default]
+    Nothing,
+    /// It stands in the frame as the row would hold it, from here to there.
+    InFrame(u32, u32),
+    /// It was made, from here to there.
+    Made(u32, u32),
+}
+
 /// A record, as the rules look at it.
 pub trait Seen {
-    /// Appends what the row would hold there. False, or nothing appended, if that is nothing.
-    fn value(&self, place: &Place, out: &mut Vec<u8>) -> bool;
+    /// All of it.
+    fn frame(&self) -> &[u8];
+    /// What the row would hold there; appended if the frame does not hold it as it is.
+    fn value(&self, place: &Place, out: &mut Vec<u8>) -> Found;
     /// From where its frame came.
     fn peer(&self) -> IpAddr;
 }
@@ -71,8 +85,10 @@ pub enum Place {
     Column {
         /// The column.
         column: ColumnId,
-        /// The key.
+        /// The key...
         key: &'static str,
+        /// ...and its place in [`columns::KEYS`].
+        at: u8,
         /// What the column holds.
         kind: Kind,
     },

@@ -304,7 +304,7 @@ impl Mapper {
                     job.tally.add(Counter::FramesPartial, 1);
                 }
                 self.sort_pairs(record.extension);
-                let verdict = self.judge(job, Read::Record(record));
+                let verdict = self.judge(job, draft, Read::Record(record));
                 self.write(job, verdict, |mapper, row, shortened| {
                     mapper.record_row(row, record, source, end, shortened);
                 })
@@ -317,7 +317,7 @@ impl Mapper {
                 }
                 // there are no pairs: forget those of the record before
                 self.sort_pairs(&[]);
-                let verdict = self.judge(job, Read::Cisco(line, &fields));
+                let verdict = self.judge(job, draft, Read::Cisco(line, &fields));
                 self.write(job, verdict, |mapper, row, shortened| {
                     mapper.cisco_row(row, line, &fields, source, end, shortened);
                 })
@@ -334,7 +334,7 @@ impl Mapper {
             }
             Parsed::Not(why, origin) => {
                 count_unparsed(*why, job.tally);
-                let verdict = self.judge(job, Read::Not(*why, *origin, draft.frame.bytes));
+                let verdict = self.judge(job, draft, Read::Not(*why, *origin));
                 self.write(job, verdict, |mapper, row, shortened| {
                     mapper.unparsed_row(row, draft.frame, *why, *origin, source, shortened);
                 })
@@ -343,13 +343,14 @@ impl Mapper {
     }
 
     /// What the rules say of a frame, which is sorted if it is a record.
-    fn judge(&self, job: &mut Job<'_>, read: Read<'_, '_>) -> Verdict {
+    fn judge(&self, job: &mut Job<'_>, draft: &Draft<'_>, read: Read<'_, '_>) -> Verdict {
         let Some(filters) = &mut job.filters else {
             return Verdict::Pass(DestinationId::SENTINEL);
         };
         let sight = Sight {
             mapper: self,
             source: job.source,
+            frame: draft.frame.bytes,
             read,
         };
         filters.judge(&sight, job.source.received.mono)
@@ -644,7 +645,11 @@ impl Mapper {
 
     /// The last value of a key that has a column.
     fn last_value<'f>(&self, key: &[u8], extension: &'f [u8]) -> Option<&'f [u8]> {
-        let target = self.keys.find(key)?;
+        self.last_value_at(self.keys.find(key)?, extension)
+    }
+
+    /// The same by the key's place in [`columns::KEYS`].
+    fn last_value_at<'f>(&self, target: u8, extension: &'f [u8]) -> Option<&'f [u8]> {
         let (record, index) = *self.scratch.last.get(usize::from(target))?;
         let (pair, _) = self.scratch.pairs.get(index)?;
         (record == self.scratch.record).then(|| pair.value.of(extension))

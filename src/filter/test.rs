@@ -9,7 +9,14 @@ use std::net::IpAddr;
 /// A condition.
 #[derive(Debug)]
 pub(super) enum Node {
+    /// Of one value; nearly all conditions are.
     Value(u16, Test),
+    Other(Other),
+}
+
+/// One that is more, or less, than a test of a value.
+#[derive(Debug)]
+pub(super) enum Other {
     Peer(Vec<Network>),
     All(Vec<Node>),
     Any(Vec<Node>),
@@ -19,13 +26,15 @@ pub(super) enum Node {
 impl Node {
     /// Makes a condition ready; its fields get their places among `values`.
     pub(super) fn of(condition: &Condition, values: &mut Values) -> Node {
-        match condition {
-            Condition::Value(field, test) => Node::Value(values.slot(field), Test::of(test)),
-            Condition::Peer(networks) => Node::Peer(networks.clone()),
-            Condition::All(all) => Node::All(Node::all(all, values)),
-            Condition::Any(any) => Node::Any(Node::all(any, values)),
-            Condition::Not(inner) => Node::Not(Box::new(Node::of(inner, values))),
-        }
+        Node::Other(match condition {
+            Condition::Value(field, test) => {
+                return Node::Value(values.slot(field), Test::of(test));
+            }
+            Condition::Peer(networks) => Other::Peer(networks.clone()),
+            Condition::All(all) => Other::All(Node::all(all, values)),
+            Condition::Any(any) => Other::Any(Node::all(any, values)),
+            Condition::Not(inner) => Other::Not(Box::new(Node::of(inner, values))),
+        })
     }
 
     pub(super) fn all<'c>(
@@ -37,19 +46,29 @@ impl Node {
     }
 
     /// Whether it holds for the record at hand. As deep as the configuration may nest it.
+    #[inline]
     pub(super) fn holds(&self, values: &mut Values, seen: &impl Seen) -> bool {
         match self {
             Node::Value(slot, test) => {
                 let (value, folded) = values.value(*slot, seen);
                 test.holds(value, folded)
             }
-            Node::Peer(networks) => {
+            Node::Other(other) => other.holds(values, seen),
+        }
+    }
+}
+
+impl Other {
+    #[inline(never)]
+    fn holds(&self, values: &mut Values, seen: &impl Seen) -> bool {
+        match self {
+            Other::Peer(networks) => {
                 let peer = seen.peer();
                 networks.iter().any(|network| network.has(peer))
             }
-            Node::All(all) => all.iter().all(|node| node.holds(values, seen)),
-            Node::Any(any) => any.iter().any(|node| node.holds(values, seen)),
-            Node::Not(inner) => !inner.holds(values, seen),
+            Other::All(all) => all.iter().all(|node| node.holds(values, seen)),
+            Other::Any(any) => any.iter().any(|node| node.holds(values, seen)),
+            Other::Not(inner) => !inner.holds(values, seen),
         }
     }
 }
@@ -146,7 +165,8 @@ impl Test {
                 };
                 end.is_some_and(|end| match fold {
                     true => end.eq_ignore_ascii_case(text),
-                    false => end == text,
+                    // most differ in the first byte, which needs no call
+                    false => end.first() == text.first() && end == text,
                 })
             }),
             Test::Contains { finders, fold } => {

@@ -4,21 +4,20 @@
 use crate::limits::COLUMN_BYTES_MAX;
 use crate::parse::Escapes;
 
-/// Appends `text`; `semicolon` is what a `;` becomes.
-pub fn append(out: &mut Vec<u8>, text: &[u8], escapes: Escapes, semicolon: u8) {
-    // nearly all texts are plain; without an early end, so that many bytes are looked at at once
+/// True for nearly all texts: the table will hold them as they are.
+#[must_use]
+pub fn is_plain(text: &[u8]) -> bool {
+    // without an early end, so that many bytes are looked at at once
     let mut is_odd = false;
     for byte in text {
         is_odd |= (*byte >= 0x80) | (*byte == b'\\') | (*byte == b';');
     }
-    if !is_odd && text.len() <= COLUMN_BYTES_MAX {
-        return out.extend_from_slice(text);
-    }
-    append_by_characters(out, text, escapes, semicolon);
+    !is_odd && text.len() <= COLUMN_BYTES_MAX
 }
 
+/// Appends `text`; `semicolon` is what a `;` becomes.
 #[inline(never)]
-fn append_by_characters(out: &mut Vec<u8>, text: &[u8], escapes: Escapes, semicolon: u8) {
+pub fn append(out: &mut Vec<u8>, text: &[u8], escapes: Escapes, semicolon: u8) {
     let mut left = COLUMN_BYTES_MAX;
     let mut push = |c: char| match left.checked_sub(c.len_utf8()) {
         Some(rest) => {
@@ -75,6 +74,7 @@ mod tests {
             (b"a\\\\", Escapes::None, b"a\\\\"),
             (b"\xc3\xa4\xff\\", Escapes::Value, b"\xc3\xa4\xef\xbf\xbd\\"),
         ] {
+            assert!(!is_plain(text));
             assert_eq!(appended(text, escapes, b' '), expected);
         }
     }
@@ -83,6 +83,11 @@ mod tests {
     fn texts_end_where_a_column_ends_at_a_whole_character() {
         let mut text = vec![b'x'; COLUMN_BYTES_MAX - 1];
         assert_eq!(appended(&text, Escapes::Value, b';'), text);
+        text.push(b'x');
+        assert!(is_plain(&text));
+        text.push(b'x');
+        assert!(!is_plain(&text));
+        text.truncate(COLUMN_BYTES_MAX - 1);
         text.extend("\u{e4}".as_bytes());
         assert_eq!(
             appended(&text, Escapes::Value, b';').len(),

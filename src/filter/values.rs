@@ -1,6 +1,6 @@
 //! The values that rules look at: each is found at most once in a record, when the first rule asks.
 
-use super::{HeaderField, Place, Seen};
+use super::{Found, HeaderField, Place, Seen};
 use crate::columns::{self, COLUMNS, KEYS, Kind};
 use crate::config::filter::Field;
 
@@ -9,7 +9,7 @@ use crate::config::filter::Field;
 pub(super) struct Values {
     places: Vec<Place>,
     slots: Vec<Slot>,
-    /// Those that were found, one behind the other.
+    /// Those that were made, one behind the other.
     text: Vec<u8>,
     /// For values in small letters.
     folded: Vec<u8>,
@@ -21,8 +21,8 @@ pub(super) struct Values {
 struct Slot {
     /// The last record that it was found in, or not found.
     record: u64,
-    /// Where in `text`; nothing if the record has no such value.
-    range: Option<(u32, u32)>,
+    /// Where.
+    found: Found,
 }
 
 impl Values {
@@ -50,20 +50,26 @@ impl Values {
     }
 
     /// A value of the record at hand, if it has it, and memory for whoever changes it.
-    pub(super) fn value(&mut self, slot: u16, seen: &impl Seen) -> (Option<&[u8]>, &mut Vec<u8>) {
+    pub(super) fn value<'a>(
+        &'a mut self,
+        slot: u16,
+        seen: &'a impl Seen,
+    ) -> (Option<&'a [u8]>, &'a mut Vec<u8>) {
         let index = usize::from(slot);
         let (Some(slot), Some(place)) = (self.slots.get_mut(index), self.places.get(index)) else {
             return (None, &mut self.folded);
         };
         if slot.record != self.record {
-            slot.record = self.record;
-            let start = self.text.len();
-            let is_there = seen.value(place, &mut self.text) && self.text.len() > start;
-            let short = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-            slot.range = is_there.then(|| (short(start), short(self.text.len())));
+            *slot = Slot {
+                record: self.record,
+                found: seen.value(place, &mut self.text),
+            };
         }
-        let range = slot.range;
-        let value = range.and_then(|(start, end)| self.text.get(start as usize..end as usize));
+        let value = match slot.found {
+            Found::Nothing => None,
+            Found::InFrame(start, end) => seen.frame().get(start as usize..end as usize),
+            Found::Made(start, end) => self.text.get(start as usize..end as usize),
+        };
         (value, &mut self.folded)
     }
 }
@@ -80,10 +86,11 @@ fn place(field: &Field) -> Place {
             "LogSeverity" => Place::Header(HeaderField::Severity),
             "Computer" => Place::Computer,
             name => {
-                let key = KEYS.iter().find(|key| key.columns.contains(&name));
+                let key = (0..).zip(KEYS).find(|(_, key)| key.columns.contains(&name));
                 Place::Column {
                     column: columns::id(name),
-                    key: key.map_or("", |key| key.key),
+                    key: key.map_or("", |(_, key)| key.key),
+                    at: key.map_or(u8::MAX, |(at, _)| at),
                     kind: column.kind,
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::{Mapper, Source, value};
 use crate::columns::Kind;
-use crate::filter::{HeaderField, Place, Seen, text};
+use crate::filter::{Found, HeaderField, Place, Seen, text};
 use crate::parse::asa::{Fields, Line};
 use crate::parse::{Escapes, Origin, Record, cef};
 use std::io::Write;
@@ -12,6 +12,7 @@ use std::net::IpAddr;
 pub(super) struct Sight<'m, 'f> {
     pub(super) mapper: &'m Mapper,
     pub(super) source: Source,
+    pub(super) frame: &'f [u8],
     pub(super) read: Read<'m, 'f>,
 }
 
@@ -19,15 +20,19 @@ pub(super) struct Sight<'m, 'f> {
 pub(super) enum Read<'m, 'f> {
     Record(&'m Record<'f>),
     Cisco(&'m Line<'f>, &'m Fields<'f>),
-    Not(cef::Unparsed, Origin<'f>, &'f [u8]),
+    Not(cef::Unparsed, Origin<'f>),
 }
 
 impl Seen for Sight<'_, '_> {
-    fn value(&self, place: &Place, out: &mut Vec<u8>) -> bool {
+    fn frame(&self) -> &[u8] {
+        self.frame
+    }
+
+    fn value(&self, place: &Place, out: &mut Vec<u8>) -> Found {
         match place {
             Place::Header(field) => self.header(*field, out),
             Place::Computer => self.computer(out),
-            Place::Column { key, kind, .. } => self.column(key, *kind, out),
+            Place::Column { key, at, kind, .. } => self.column(key, *at, *kind, out),
             Place::Key {
                 key,
                 has_column,
@@ -41,8 +46,40 @@ impl Seen for Sight<'_, '_> {
     }
 }
 
+/// Where a part stands in the whole; nothing if it is no part of it.
+fn place_in(whole: &[u8], part: &[u8]) -> Option<(u32, u32)> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    let is_inside = end <= whole.len();
+    is_inside.then_some((u32::try_from(start).ok()?, u32::try_from(end).ok()?))
+}
+
+/// What was appended from `start` on.
+fn made(start: usize, out: &[u8]) -> Found {
+    let short = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    match out.len() > start {
+        true => Found::Made(short(start), short(out.len())),
+        false => Found::Nothing,
+    }
+}
+
 impl Sight<'_, '_> {
-    fn header(&self, field: HeaderField, out: &mut Vec<u8>) -> bool {
+    /// Text as the table holds it.
+    fn text(&self, text: &[u8], escapes: Escapes, semicolon: u8, out: &mut Vec<u8>) -> Found {
+        if text.is_empty() {
+            return Found::Nothing;
+        }
+        if text::is_plain(text)
+            && let Some((start, end)) = place_in(self.frame, text)
+        {
+            return Found::InFrame(start, end);
+        }
+        let start = out.len();
+        text::append(out, text, escapes, semicolon);
+        made(start, out)
+    }
+
+    fn header(&self, field: HeaderField, out: &mut Vec<u8>) -> Found {
         let (text, escapes) = match &self.read {
             Read::Record(record) => {
                 let header = &record.header;
@@ -60,7 +97,7 @@ impl Sight<'_, '_> {
                 let text = match field {
                     HeaderField::Vendor => b"Cisco",
                     HeaderField::Product => line.product().as_bytes(),
-                    HeaderField::Version => return false,
+                    HeaderField::Version => return Found::Nothing,
                     HeaderField::ClassId => line.id,
                     HeaderField::Name => line.activity().as_bytes(),
                     HeaderField::Severity => line.level,
@@ -73,83 +110,88 @@ impl Sight<'_, '_> {
                     HeaderField::Product => "unparsed",
                     HeaderField::ClassId => why.code(),
                     HeaderField::Name => why.explanation(),
-                    HeaderField::Version | HeaderField::Severity => return false,
+                    HeaderField::Version | HeaderField::Severity => return Found::Nothing,
                 };
                 (text.as_bytes(), Escapes::None)
             }
         };
-        text::append(out, text, escapes, b';');
-        true
+        self.text(text, escapes, b';', out)
     }
 
-    fn computer(&self, out: &mut Vec<u8>) -> bool {
+    fn computer(&self, out: &mut Vec<u8>) -> Found {
         let origin = match &self.read {
             Read::Record(record) => record.origin,
             Read::Cisco(line, _) => line.origin,
-            Read::Not(_, origin, _) => *origin,
+            Read::Not(_, origin) => *origin,
         };
         match origin.host {
-            Some(host) => text::append(out, host, Escapes::None, b';'),
+            Some(host) => self.text(host, Escapes::None, b';', out),
             None => {
+                let start = out.len();
                 // a vector takes whatever is written to it
                 let _ = match self.source.peer.to_canonical() {
                     IpAddr::V4(address) => write!(out, "{address}"),
                     IpAddr::V6(address) => write!(out, "{address}"),
                 };
+                made(start, out)
             }
         }
-        true
     }
 
-    fn column(&self, key: &str, kind: Kind, out: &mut Vec<u8>) -> bool {
+    fn column(&self, key: &str, at: u8, kind: Kind, out: &mut Vec<u8>) -> Found {
         let (found, extension, escapes) = match &self.read {
             Read::Record(record) => {
-                let found = self.mapper.last_value(key.as_bytes(), record.extension);
+                let found = self.mapper.last_value_at(at, record.extension);
                 (found, record.extension, Escapes::Value)
             }
             Read::Cisco(line, _) if key == "msg" => (Some(line.text), &[][..], Escapes::None),
             Read::Cisco(_, fields) => (fields.value(key), &[][..], Escapes::None),
-            Read::Not(_, _, frame) => (
-                Some(*frame).filter(|_| key == "msg"),
+            Read::Not(..) => (
+                Some(self.frame).filter(|_| key == "msg"),
                 &[][..],
                 Escapes::None,
             ),
         };
         let Some(found) = found.filter(|found| !found.is_empty()) else {
-            return false;
+            return Found::Nothing;
         };
+        let start = out.len();
         match kind {
-            Kind::Text => text::append(out, found, escapes, b';'),
+            Kind::Text => return self.text(found, escapes, b';', out),
             Kind::Int | Kind::Long => {
                 let number = value::read_long(found)
                     .filter(|number| kind == Kind::Long || i32::try_from(*number).is_ok());
                 let Some(number) = number else {
-                    return false;
+                    return Found::Nothing;
                 };
                 value::write_long(out, number);
             }
             Kind::Real => {
                 let Some(number) = value::read_real(found) else {
-                    return false;
+                    return Found::Nothing;
                 };
                 value::write_real(out, number);
             }
             Kind::DateTime => {
                 let now = self.source.received.wall;
                 let Some(wall) = self.mapper.read_time(found, extension, now) else {
-                    return false;
+                    return Found::Nothing;
                 };
-                return value::write_time(out, wall);
+                if !value::write_time(out, wall) {
+                    return Found::Nothing;
+                }
             }
         }
-        true
+        made(start, out)
     }
 
-    fn key(&self, key: &[u8], has_column: bool, has_text_column: bool, out: &mut Vec<u8>) -> bool {
+    fn key(&self, key: &[u8], has_column: bool, has_text_column: bool, out: &mut Vec<u8>) -> Found {
         let beside_columns = self.mapper.semicolon();
         match &self.read {
             // its column holds the text, whatever else was read from it
-            Read::Cisco(..) | Read::Not(..) if key == b"msg" => self.column("msg", Kind::Text, out),
+            Read::Cisco(..) | Read::Not(..) if key == b"msg" => {
+                self.column("msg", u8::MAX, Kind::Text, out)
+            }
             Read::Record(record) => {
                 let extension = record.extension;
                 let pairs = self.mapper.scratch.pairs.iter().rev();
@@ -158,30 +200,28 @@ impl Sight<'_, '_> {
                 });
                 let found = found.find(|(pair, _)| !pair.value.of(extension).is_empty());
                 let Some((pair, target)) = found else {
-                    return false;
+                    return Found::Nothing;
                 };
                 let semicolon = match target {
                     Some(_) if has_text_column => b';',
                     _ => beside_columns,
                 };
                 let value = pair.value.of(extension);
-                text::append(out, value, Escapes::Value, semicolon);
-                true
+                self.text(value, Escapes::Value, semicolon, out)
             }
             Read::Cisco(_, fields) => {
                 let name = std::str::from_utf8(key).unwrap_or_default();
                 let Some(value) = fields.value(name) else {
-                    return false;
+                    return Found::Nothing;
                 };
                 let semicolon = if has_text_column {
                     b';'
                 } else {
                     beside_columns
                 };
-                text::append(out, value, Escapes::None, semicolon);
-                true
+                self.text(value, Escapes::None, semicolon, out)
             }
-            Read::Not(..) => false,
+            Read::Not(..) => Found::Nothing,
         }
     }
 }
