@@ -604,7 +604,9 @@ impl Mapper {
             let mut fits = false;
             for slot in &target.slots {
                 fits |= row.column(slot.column, |row| {
-                    row.value(slot, value, |text| self.read_time(text, extension, now))
+                    row.value(slot, value, Escapes::Value, |text| {
+                        self.read_time(text, extension, now)
+                    })
                 });
             }
             if !fits {

@@ -89,7 +89,9 @@ impl Mapper {
         for slot in &target.slots {
             let now = source.received.wall;
             fits |= row.column(slot.column, |row| {
-                row.plain(slot, value, |text| self.read_time(text, &[], now))
+                row.value(slot, value, Escapes::None, |text| {
+                    self.read_time(text, &[], now)
+                })
             });
         }
         row.notes.unfit = row.notes.unfit.saturating_add(u32::from(!fits));

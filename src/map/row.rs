@@ -169,27 +169,13 @@ impl<'o> Row<'o> {
         &mut self,
         slot: &Slot,
         text: &[u8],
+        escapes: Escapes,
         read_time: impl FnOnce(&[u8]) -> Option<Wall>,
     ) -> bool {
         // nearly all columns hold text
         if slot.kind == Kind::Text {
             slot.lead.append(self.out);
-            self.string(text, Escapes::Value);
-            return true;
-        }
-        self.typed(slot, text, read_time)
-    }
-
-    /// The same for text without escapes.
-    pub(super) fn plain(
-        &mut self,
-        slot: &Slot,
-        text: &[u8],
-        read_time: impl FnOnce(&[u8]) -> Option<Wall>,
-    ) -> bool {
-        if slot.kind == Kind::Text {
-            slot.lead.append(self.out);
-            self.string(text, Escapes::None);
+            self.string(text, escapes);
             return true;
         }
         self.typed(slot, text, read_time)
