@@ -16,7 +16,7 @@
 //! - While the spool takes nothing, bodies stay in memory; when there is no room for more, none is
 //!   sealed, and that reaches the senders.
 //! - Without a spool a body is sealed only when there is a place for it.
-//! - All of that is so for each destination by itself: see [`lane`].
+//! - All of that is so for each destination by itself: see `lane`.
 //!
 //! Pure: what is wanted of the outside is taken with [`Desk::action`].
 

@@ -18,8 +18,9 @@ use std::process::ExitCode;
 ///
 /// Each log (what one uploader of one run has written) with its segments, bodies that wait, their
 /// rows, bytes on disk, and when the oldest and the newest body was sealed; the quarantine with the
-/// reason of each entry; and the sums. What waits is also shown by destination: that of [sentinel], or
-/// sixteen digits that follow from the name of a further one. Only heads of bodies are read: see `cefline spool verify`.
+/// reason of each entry; and the sums. What waits is also shown by destination: "sentinel", or sixteen
+/// digits that follow from the name of a further one. Only heads of bodies are read: see `cefline spool
+/// verify`.
 ///
 /// Exit code 0, or 2 if DIR is no spool.
 #[derive(Debug, clap::Args)]
