@@ -114,7 +114,7 @@ fn settled_at(forwarder: &ForwarderProcess, frames_count: u64) {
 }
 
 /// Waits until nothing runs any more.
-fn until_asleep(forwarder: &ForwarderProcess) {
+pub(crate) fn until_asleep(forwarder: &ForwarderProcess) {
     let mut before = (Clock::start(), processor_ticks(forwarder));
     until("the forwarder rests", SOON, || {
         let now = processor_ticks(forwarder);

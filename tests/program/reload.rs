@@ -1,6 +1,7 @@
 //! SIGHUP: the configuration is read again and is in force as a whole, or stays as it was as a whole.
 
 use crate::beside_others;
+use crate::connections::until_asleep;
 use crate::process::{EmulatorProcess, ForwarderProcess, Keys, SOON, until};
 use crate::supervisor::Supervisor;
 use crate::table::Table;
@@ -99,8 +100,8 @@ fn a_good_configuration_is_in_force_from_the_next_read_on_and_connections_stay()
     old.say(1);
     assert_eq!(column(&emulator, 1, "CollectorHostName"), "before");
     let ready_count = supervisor.count("READY=1");
-    // long enough for connection and shard to rest: nothing but the next bytes wakes them then
-    thread::sleep(Duration::from_millis(300));
+    // nothing but the next bytes wakes connection and shard then
+    until_asleep(&forwarder);
     let text = fs::read_to_string(&forwarder.config).unwrap();
     let text = text
         .replace("\"before\"", "\"after\"")
