@@ -1449,9 +1449,6 @@ durability = \"memory\"
     assert_eq!(targets[0].name, "sentinel");
     assert_eq!(targets[1].stream.as_str(), "Custom-Basic");
     assert_eq!(targets[1].endpoint, targets[0].endpoint);
-    assert_eq!(config.destination_id("basic"), Some(targets[1].id));
-    assert_eq!(config.destination_id("sentinel"), Some(targets[0].id));
-    assert_eq!(config.destination_id("other"), None);
     let all: Vec<String> = loaded.warnings_in(Path::new("f")).collect();
     for says in [
         "f:15: destination.basic.rules = [\"dcr-00000000000000000000000000000001\"]: \
@@ -1465,6 +1462,10 @@ durability = \"memory\"
             "{says}: {all:#?}"
         );
     }
+    let rule = "[[filter]]\nname = \"r\"\naction = \"route\"\nto = \"basic\"\n";
+    let routed = folder.read(&format!("{text}{rule}")).unwrap();
+    let mut all = routed.warnings_in(Path::new("f"));
+    assert!(!all.any(|line| line.contains("no rows are sent there")));
     let mut without = config.clone();
     without.destinations.clear();
     let bodies = |config: &Config| config.memory_bytes_max()[3].1;

@@ -124,15 +124,6 @@ impl Config {
         });
         std::iter::once(first).chain(further)
     }
-
-    /// The destination with this name, if there is one: what a rule that routes rows goes by.
-    #[must_use]
-    pub fn destination_id(&self, name: &str) -> Option<DestinationId> {
-        let mut targets = self.targets();
-        targets
-            .find(|target| target.name == name)
-            .map(|target| target.id)
-    }
 }
 
 /// Reads `[destination]`, whose sections are the further destinations. `sentinel` is what was read of
