@@ -61,6 +61,7 @@ pub mod clock;
 pub mod columns;
 pub mod compress;
 pub mod config;
+pub mod deflate;
 pub mod emulator;
 pub mod failure;
 pub mod filter;

@@ -1,0 +1,312 @@
+//! Where a row repeats what came before.
+
+use super::bytes::{MASK_BYTES, equal_before, equal_len, equal_mask, word, word_starts};
+use super::tokens::{MATCH_MIN, Tokens};
+use super::window::{WINDOW_BYTES, Window};
+use super::{Effort, Mark, Row};
+
+/// Shapes that are told apart. A window holds some 40 rows.
+const SHAPES: usize = 512;
+/// Marks that are kept, of some 30 a row.
+const MARKS: usize = 4096;
+/// Marks of one row that are looked at.
+const ROW_MARKS_MAX: usize = 512;
+/// A column that is not the template's next one is looked for among so many.
+const AHEAD: usize = 12;
+/// A stretch begins as far before its column: the end of the value before it may be alike.
+const BACK: usize = 16;
+/// Places of word starts that are kept. A window has some thousand in what is left over.
+const WORDS_BITS: u32 = 12;
+/// Bytes that a word start and what follows must have in common with another.
+const WORD_BYTES: usize = 6;
+/// What is left over is searched from this length on.
+const GAP_FAST: usize = 32;
+const GAP_DENSE: usize = 8;
+/// What is left over at the end of a row or piece is searched at once from this length on, and
+/// otherwise with what follows.
+const REST_LEAST: usize = 64;
+/// At most so many pieces of 64 bytes are passed over in input that does not repeat.
+const SKIP_MAX: usize = 15;
+
+/// An earlier row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Template {
+    shape: u32,
+    /// Place of its first byte.
+    place: u32,
+    /// Where its marks are kept.
+    marks_at: u32,
+    marks_len: u32,
+}
+
+/// What is known of the rows so far.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    /// The last row of each shape, by the shape's hash.
+    templates: Box<[Template; SHAPES]>,
+    /// The last row.
+    previous: Template,
+    /// Marks of earlier rows; those of one row stand side by side.
+    marks: Box<[Mark; MARKS]>,
+    marks_at: usize,
+    /// Where each column last was.
+    columns: [u32; 256],
+    gaps: Gaps,
+}
+
+/// Where words began, for what the rows' marks leave over.
+#[derive(Debug)]
+struct Gaps {
+    /// What is left over is searched from this length on.
+    gap_least: usize,
+    /// Places of word starts, by a hash of the word.
+    words: Box<[u32; 1 << WORDS_BITS]>,
+    /// Bytes up to this position were searched.
+    searched: usize,
+    /// Pieces of 64 bytes without a match, one after the other.
+    misses: usize,
+}
+
+impl Matcher {
+    pub(super) fn new() -> Self {
+        Matcher {
+            templates: Box::new([Template::default(); SHAPES]),
+            previous: Template::default(),
+            marks: Box::new([Mark(0); MARKS]),
+            marks_at: 0,
+            columns: [0; 256],
+            gaps: Gaps {
+                gap_least: GAP_FAST,
+                words: Box::new([0; 1 << WORDS_BITS]),
+                searched: 0,
+                misses: 0,
+            },
+        }
+    }
+
+    pub(super) fn set_effort(&mut self, effort: Effort) {
+        self.gaps.gap_least = match effort {
+            Effort::Fast => GAP_FAST,
+            Effort::Dense => GAP_DENSE,
+        };
+    }
+
+    /// A block begins, and with it other positions.
+    pub(super) fn start_block(&mut self) {
+        self.gaps.searched = 0;
+    }
+
+    /// Matches in the input's last bytes, which are this row.
+    pub(super) fn row(&mut self, window: &Window, tokens: &mut Tokens, row: Row<'_>) {
+        let len = row.bytes.len();
+        let row_at = window.end().wrapping_sub(len);
+        let place = window.place(row_at);
+        let marks = row.marks.get(..ROW_MARKS_MAX).unwrap_or(row.marks);
+        let slot = (row.shape.wrapping_mul(0x9e37_79b1) >> (32 - SHAPES.trailing_zeros())) as usize;
+        let known = self.templates[slot];
+        let is_alike = known.shape == row.shape
+            && place.wrapping_sub(known.place).wrapping_sub(1) < WINDOW_BYTES as u32;
+        let template = if is_alike { known } else { self.previous };
+
+        let distance = place.wrapping_sub(template.place);
+        let from = template.marks_at as usize;
+        let theirs = &self.marks[from..from + template.marks_len as usize];
+        let at_of = |mark: &Mark| row_at.wrapping_add(mark.at().min(len));
+        let (mut ours_at, mut theirs_at) = (0usize, 0usize);
+        let (mut start, mut apart) = (row_at, 0u32);
+        loop {
+            // marks of equal columns that are as far apart as those before differ by as much
+            while let (Some(ours), Some(theirs)) = (marks.get(ours_at), theirs.get(theirs_at))
+                && ours.0.wrapping_sub(theirs.0) == apart
+            {
+                ours_at = ours_at.wrapping_add(1);
+                theirs_at = theirs_at.wrapping_add(1);
+            }
+            let end = marks.get(ours_at).map_or(window.end(), at_of);
+            let stretch = distance.wrapping_add((apart as i32 >> 8) as u32);
+            self.gaps.scan(window, tokens, start, end, stretch);
+            let Some(mark) = marks.get(ours_at) else {
+                break;
+            };
+            start = end;
+            let ahead = theirs.iter().skip(theirs_at).take(AHEAD);
+            let found = ahead
+                .clone()
+                .position(|theirs| theirs.column() == mark.column());
+            if let Some((skipped, theirs)) =
+                found.and_then(|at| Some((at, theirs.get(theirs_at + at)?)))
+            {
+                theirs_at += skipped;
+                apart = mark.0.wrapping_sub(theirs.0);
+            } else {
+                // this column alone, where it was last
+                ours_at += 1;
+                let end = marks.get(ours_at).map_or(window.end(), at_of);
+                let column = self.columns[usize::from(mark.column())];
+                let stretch = place.wrapping_add(mark.at() as u32).wrapping_sub(column);
+                self.gaps.scan(window, tokens, start, end, stretch);
+                start = end;
+            }
+        }
+        for mark in marks {
+            self.columns[usize::from(mark.column())] = place.wrapping_add(mark.at() as u32);
+        }
+        self.keep(slot, row.shape, place, marks);
+        self.gaps.search_rest(window, tokens);
+    }
+
+    /// Keeps a row as the template of later ones.
+    fn keep(&mut self, slot: usize, shape: u32, place: u32, marks: &[Mark]) {
+        if self.marks_at + marks.len() > MARKS {
+            // what is overwritten of older rows makes their marks wrong, which costs bytes only
+            self.marks_at = 0;
+        }
+        let end = self.marks_at + marks.len();
+        self.marks[self.marks_at..end].copy_from_slice(marks);
+        self.previous = Template {
+            shape,
+            place,
+            marks_at: self.marks_at as u32,
+            marks_len: marks.len() as u32,
+        };
+        self.marks_at = end;
+        if shape != 0 {
+            self.templates[slot] = self.previous;
+        }
+    }
+
+    /// Matches in the input's last bytes, of which nothing is known.
+    pub(super) fn plain(&mut self, window: &Window, tokens: &mut Tokens) {
+        self.gaps.search_rest(window, tokens);
+    }
+}
+
+impl Gaps {
+    /// Makes matches of all that repeats what lies at this distance, and begins before `to`.
+    #[inline(always)]
+    fn scan(
+        &mut self,
+        window: &Window,
+        tokens: &mut Tokens,
+        start: usize,
+        to: usize,
+        distance: u32,
+    ) {
+        if distance.wrapping_sub(1) >= WINDOW_BYTES as u32 {
+            return;
+        }
+        let distance = distance as usize;
+        let (bytes, end) = (window.bytes(), window.end());
+        let mut at = start
+            .saturating_sub(BACK)
+            .max(tokens.covered())
+            .max(distance);
+        while at < to {
+            let mask = equal_mask(bytes, at, at.wrapping_sub(distance));
+            let pairs = mask & mask >> 1;
+            // a bit where a run of four begins
+            let mut starts = pairs & pairs >> 2;
+            while starts != 0 {
+                let first = starts.trailing_zeros() as usize;
+                let start = at.wrapping_add(first);
+                if start >= to {
+                    return;
+                }
+                let ones = (!(mask >> first)).trailing_zeros() as usize;
+                let mut len = ones;
+                if first.wrapping_add(ones) == MASK_BYTES {
+                    let next = start.wrapping_add(len);
+                    let most = end.saturating_sub(next);
+                    len =
+                        len.wrapping_add(equal_len(bytes, next, next.wrapping_sub(distance), most));
+                }
+                // bytes behind the end of the input are none
+                len = len.min(end.wrapping_sub(start));
+                if len < MATCH_MIN {
+                    return;
+                }
+                self.push(window, tokens, start, len, distance);
+                let next = first.wrapping_add(len);
+                if next >= MASK_BYTES {
+                    // and the byte that differs
+                    at = start
+                        .wrapping_add(len)
+                        .wrapping_sub(MASK_BYTES - 3)
+                        .wrapping_add(1);
+                    break;
+                }
+                starts &= u64::MAX << next;
+            }
+            at = at.wrapping_add(MASK_BYTES - 3);
+        }
+    }
+
+    #[inline(always)]
+    fn push(
+        &mut self,
+        window: &Window,
+        tokens: &mut Tokens,
+        at: usize,
+        len: usize,
+        distance: usize,
+    ) {
+        if at.wrapping_sub(tokens.covered()) >= self.gap_least {
+            self.search(window, tokens, at);
+        }
+        tokens.push(window, at, len, distance);
+    }
+
+    /// Searches what is left over at the end of the input, if that is long.
+    fn search_rest(&mut self, window: &Window, tokens: &mut Tokens) {
+        let from = tokens.covered().max(self.searched);
+        if window.end() - from >= REST_LEAST {
+            self.search(window, tokens, window.end());
+        }
+    }
+
+    /// Makes matches of words between what is covered and `to`.
+    #[inline(never)]
+    fn search(&mut self, window: &Window, tokens: &mut Tokens, to: usize) {
+        let bytes = window.bytes();
+        let mut at = tokens.covered().max(self.searched);
+        self.searched = to;
+        'chunks: while at + 8 <= to {
+            let mut starts = word_starts(bytes, at);
+            // not those whose word would reach beyond
+            let most = to - 8 - at;
+            if most < MASK_BYTES - 1 {
+                starts &= (2 << most) - 1;
+            }
+            while starts != 0 {
+                let start = at + starts.trailing_zeros() as usize;
+                starts &= starts - 1;
+                let here = word(bytes, start) << (64 - 8 * WORD_BYTES);
+                let slot = here.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - WORDS_BITS);
+                let place = window.place(start);
+                let there = std::mem::replace(
+                    &mut self.words[slot as usize & ((1 << WORDS_BITS) - 1)],
+                    place,
+                );
+                let distance = place.wrapping_sub(there) as usize;
+                if distance.wrapping_sub(1) >= WINDOW_BYTES || distance > start {
+                    continue;
+                }
+                let from = start - distance;
+                if word(bytes, from) << (64 - 8 * WORD_BYTES) != here {
+                    continue;
+                }
+                let before = equal_before(bytes, start, from, start - tokens.covered());
+                let len = equal_len(bytes, start, from, to - start);
+                if before + len < MATCH_MIN {
+                    continue;
+                }
+                tokens.push(window, start - before, before + len, distance);
+                self.misses = 0;
+                at = start + len;
+                continue 'chunks;
+            }
+            self.misses = self.misses.saturating_add(1);
+            at += MASK_BYTES * (1 + (self.misses / 8).min(SKIP_MAX));
+        }
+    }
+}

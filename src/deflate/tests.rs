@@ -1,0 +1,1 @@
+//! Streams read back by another decoder.
