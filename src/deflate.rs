@@ -36,6 +36,7 @@
 mod bits;
 mod block;
 mod bytes;
+mod cpu;
 mod huffman;
 mod matches;
 mod tokens;
@@ -46,6 +47,7 @@ mod tests;
 
 use bits::BitWriter;
 use block::{BLOCK_HEAD_BITS_MAX, STORED_BYTES_MAX};
+use cpu::Found;
 use matches::Matcher;
 use tokens::Tokens;
 use window::{BLOCK_BYTES_LEAST, FED_BYTES_MAX, Window};
@@ -110,6 +112,9 @@ pub struct Row<'r> {
     pub marks: &'r [Mark],
     /// A hash that is equal for rows that look alike; 0 if nothing is known.
     pub shape: u32,
+    /// A hash that is equal for rows of one origin, which share less; 0 if nothing is known. It is gone
+    /// by where no row of the same shape is near.
+    pub family: u32,
 }
 
 /// How much is searched for beside what is known.
@@ -134,6 +139,7 @@ pub struct Encoder {
     raw_bytes: usize,
     /// Start of what is not in the checksum yet, in the window.
     unchecked: usize,
+    found: Found,
 }
 
 impl Default for Encoder {
@@ -146,14 +152,19 @@ impl Encoder {
     /// One with its buffers allocated and an empty body begun.
     #[must_use]
     pub fn new() -> Self {
+        Self::on(Found::here())
+    }
+
+    fn on(found: Found) -> Self {
         let mut encoder = Encoder {
             window: Window::new(),
-            matcher: Matcher::new(),
+            matcher: Matcher::new(found),
             tokens: Tokens::new(),
             out: BitWriter::default(),
             checksum: crc32fast::Hasher::new(),
             raw_bytes: 0,
             unchecked: 0,
+            found,
         };
         encoder.start(Vec::new());
         encoder
@@ -262,7 +273,7 @@ impl Encoder {
         self.check(0);
         self.tokens.finish(&self.window);
         let raw = self.window.open();
-        block::write(&mut self.out, &mut self.tokens, raw, is_last);
+        block::write(&mut self.out, &self.tokens, raw, is_last, self.found);
         self.tokens.clear();
         self.window.end_block();
         self.tokens.start_at(self.window.end());

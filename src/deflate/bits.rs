@@ -47,21 +47,23 @@ impl BitWriter {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Many bits at once: `write` gets room for `bits_max` bits and more, and the bits before it.
-    pub(super) fn put_all(&mut self, bits_max: usize, write: impl FnOnce(&mut BitSlice<'_>)) {
-        let start = self.out.len();
-        self.out
-            .resize(start + bits_max.div_ceil(8) + BitSlice::ROOM_BYTES, 0);
-        let mut slice = BitSlice {
-            room: self.out.get_mut(start..).unwrap_or_default(),
-            at: 0,
+    /// Room for so many bits and more behind those so far.
+    pub(super) fn open(&mut self, bits_max: usize) -> BitSlice<'_> {
+        let at = self.out.len();
+        let bytes = bits_max.div_ceil(8) + BitSlice::ROOM_BYTES;
+        self.out.resize(at + bytes, 0);
+        BitSlice {
+            room: &mut self.out,
+            at,
             bits: self.bits,
             open_bits: self.open_bits,
-        };
-        write(&mut slice);
-        let end = start + slice.at;
-        (self.bits, self.open_bits) = (slice.bits, slice.open_bits);
-        self.out.truncate(end);
+        }
+    }
+
+    /// Ends what was opened: up to this byte, with these bits behind it.
+    pub(super) fn close(&mut self, (at, bits, open_bits): (usize, u64, u32)) {
+        self.out.truncate(at);
+        (self.bits, self.open_bits) = (bits, open_bits);
     }
 
     /// All bytes, the last one filled up with zeros.
@@ -95,5 +97,10 @@ impl BitSlice<'_> {
         self.at = self.at.wrapping_add((count >> 3) as usize);
         self.bits >>= count & 56;
         self.open_bits = count & 7;
+    }
+
+    /// Where it ended.
+    pub(super) fn end(self) -> (usize, u64, u32) {
+        (self.at, self.bits, self.open_bits)
     }
 }

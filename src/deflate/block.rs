@@ -1,6 +1,7 @@
 //! A block of the stream: what it costs in each form, and the shortest of them written.
 
 use super::bits::{BitSlice, BitWriter};
+use super::cpu::{Cpu, Found, Work};
 use super::huffman;
 use super::tokens::{DISTANCE_BASES, DISTANCES, MATCH_MAX, RUN_MAX, Token, Tokens};
 
@@ -10,13 +11,14 @@ pub(super) const STORED_BYTES_MAX: usize = 65_535;
 /// byte, and its length twice.
 pub(super) const BLOCK_HEAD_BITS_MAX: usize = 3 + 7 + 32;
 
-/// Symbols of literals, the end of a block, and lengths.
-const LITERALS: usize = 286;
+/// Symbols of literals, the end of a block, and lengths; the last two have a fixed code and no
+/// meaning.
+const LITERALS: usize = huffman::SYMBOLS_MAX;
 const END_OF_BLOCK: usize = 256;
 /// First symbol of a length.
 const LENGTHS_FROM: usize = 257;
 /// Codes of lengths.
-const LENGTHS: usize = LITERALS - LENGTHS_FROM;
+const LENGTHS: usize = 29;
 /// Symbols that the lengths of the codes are written in.
 const CODE_LENGTHS: usize = 19;
 /// The order in which their own lengths stand, RFC 1951 section 3.2.7.
@@ -59,7 +61,7 @@ const LENGTH_CODES: [u8; MATCH_MAX + 1] = {
 };
 
 /// Writes the input `raw`, which the tokens stand for, as a block in its shortest form.
-pub(super) fn write(out: &mut BitWriter, tokens: &Tokens, raw: &[u8], is_last: bool) {
+pub(super) fn write(out: &mut BitWriter, tokens: &Tokens, raw: &[u8], is_last: bool, found: Found) {
     if raw.is_empty() {
         if is_last {
             // the fixed code, and its end of a block
@@ -79,11 +81,11 @@ pub(super) fn write(out: &mut BitWriter, tokens: &Tokens, raw: &[u8], is_last: b
         write_stored(out, raw, is_last);
     } else if fixed_bits <= dynamic_bits {
         out.put(last | 1 << 1, 3);
-        write_tokens(out, tokens, &fixed, fixed_bits);
+        write_tokens(out, tokens, &fixed, fixed_bits, found);
     } else {
         out.put(last | 2 << 1, 3);
         head.write(out);
-        write_tokens(out, tokens, &dynamic, dynamic_bits);
+        write_tokens(out, tokens, &dynamic, dynamic_bits, found);
     }
 }
 
@@ -114,17 +116,28 @@ struct Counts {
 
 impl Counts {
     fn of(tokens: &Tokens) -> Self {
-        // equal bytes in a row would wait for each other in one table
-        let mut parts = [[0u32; 256]; 4];
-        let mut chunks = tokens.literals().chunks_exact(4);
-        for chunk in &mut chunks {
-            for (part, byte) in parts.iter_mut().zip(chunk) {
-                let count = &mut part[usize::from(*byte)];
-                *count = count.wrapping_add(1);
+        // a table for each place in a token, so that equal bytes do not wait for each other
+        let mut parts = [[0u32; 256]; RUN_MAX];
+        // tokens of each number of literals, side by side in one word, as far as twelve bits last
+        let mut runs = [0u32; RUN_MAX + 1];
+        for tokens in tokens.tokens().chunks(4095) {
+            let mut sums = 0u64;
+            for token in tokens {
+                for (part, byte) in parts.iter_mut().zip(token.literals()) {
+                    let count = &mut part[usize::from(byte)];
+                    *count = count.wrapping_add(1);
+                }
+                sums = sums.wrapping_add(1 << (12 * token.run() & 63));
+            }
+            for (run, count) in runs.iter_mut().enumerate() {
+                *count += (sums >> (12 * run)) as u32 & 4095;
             }
         }
-        for byte in chunks.remainder() {
-            parts[0][usize::from(*byte)] += 1;
+        // the places that a token has no literal in were counted as zeros
+        for (run, count) in runs.iter().enumerate().take(RUN_MAX) {
+            for part in &mut parts[run..] {
+                part[0] -= count;
+            }
         }
         let mut literals = [0; LITERALS];
         for part in &parts {
@@ -311,16 +324,15 @@ impl Head {
     }
 }
 
-/// Codes in the form that the loop below needs.
+/// Codes in the form that the loop below needs: how many bits lowest, and the bits from bit 8 on, so
+/// that lengths add up in the lowest byte and shift by what is there.
 struct Tables {
-    /// Code, and from bit 16 on its length.
     literals: [u32; 256],
-    /// By the length of a match: code and extra bits, and from bit 24 on how many bits that is.
+    /// By the length of a match, the extra bits included.
     lengths: [u32; 512],
-    /// By the code of a distance: code, from bit 16 on its length, and from bit 24 on its length with
-    /// the extra bits.
+    /// By the code of a distance; from bit 24 on how many bits there are with the extra bits.
     distances: [u32; 32],
-    end_of_block: (u64, u32),
+    end_of_block: u32,
 }
 
 impl Tables {
@@ -330,55 +342,51 @@ impl Tables {
             // of length 0, which is no match: no bits
             lengths: [0; 512],
             distances: [0; 32],
-            end_of_block: (0, 0),
+            end_of_block: 0,
         };
+        let entry = |code: u16, len: u8| u32::from(code) << 8 | u32::from(len);
         let mut bits = [0; LITERALS];
         huffman::codes(&codes.literals, &mut bits);
-        for (entry, (code, len)) in tables
-            .literals
-            .iter_mut()
-            .zip(bits.iter().zip(&codes.literals))
-        {
-            *entry = u32::from(*code) | u32::from(*len) << 16;
+        let literals = bits.iter().zip(&codes.literals);
+        for (slot, (code, len)) in tables.literals.iter_mut().zip(literals) {
+            *slot = entry(*code, *len);
         }
-        for (len, entry) in tables
-            .lengths
-            .iter_mut()
-            .enumerate()
-            .take(MATCH_MAX + 1)
-            .skip(3)
-        {
+        tables.end_of_block = entry(bits[END_OF_BLOCK], codes.literals[END_OF_BLOCK]);
+        let lengths = tables.lengths.iter_mut().enumerate();
+        for (len, slot) in lengths.take(MATCH_MAX + 1).skip(3) {
             let code = usize::from(LENGTH_CODES[len]);
-            let (base, extra) = LENGTH_BASES[code];
-            let code_len = u32::from(codes.literals[LENGTHS_FROM + code]);
-            let extra_value = len as u32 - u32::from(base);
-            *entry = u32::from(bits[LENGTHS_FROM + code])
-                | extra_value << code_len
-                | (code_len + u32::from(extra)) << 24;
+            let (base, extra_len) = LENGTH_BASES[code];
+            let code_len = codes.literals[LENGTHS_FROM + code];
+            let extra = (len as u32 - u32::from(base)) << code_len;
+            *slot = entry(bits[LENGTHS_FROM + code], code_len + extra_len) | extra << 8;
         }
-        tables.end_of_block = (
-            u64::from(bits[END_OF_BLOCK]),
-            u32::from(codes.literals[END_OF_BLOCK]),
-        );
         let mut bits = [0; DISTANCES];
         huffman::codes(&codes.distances, &mut bits);
-        for (code, entry) in tables.distances.iter_mut().enumerate().take(DISTANCES) {
-            let len = u32::from(codes.distances[code]);
-            let all = len + u32::from(DISTANCE_BASES[code].1);
-            *entry = u32::from(bits[code]) | len << 16 | all << 24;
+        for (code, slot) in tables.distances.iter_mut().enumerate().take(DISTANCES) {
+            let len = codes.distances[code];
+            let all = len + DISTANCE_BASES[code].1;
+            *slot = entry(bits[code], len) | u32::from(all) << 24;
         }
         tables
     }
 }
 
 /// The tokens and the end of the block, which together with its head take `bits_max` bits.
-fn write_tokens(out: &mut BitWriter, tokens: &Tokens, codes: &Codes, bits_max: usize) {
-    let tables = Tables::of(codes);
-    out.put_all(bits_max, |slice| {
-        write_each(slice, tokens.tokens(), tokens.padded_literals(), &tables);
-        let (bits, len) = tables.end_of_block;
-        slice.put(bits, len);
+fn write_tokens(
+    out: &mut BitWriter,
+    tokens: &Tokens,
+    codes: &Codes,
+    bits_max: usize,
+    found: Found,
+) {
+    let mut end = (0, 0, 0);
+    found.run(WriteTokens {
+        out: out.open(bits_max),
+        tokens: tokens.tokens(),
+        tables: &Tables::of(codes),
+        end: &mut end,
     });
+    out.close(end);
 }
 
 /// Which of four literals a token has: all bits set for those.
@@ -396,40 +404,49 @@ const MASKS: [[u32; RUN_MAX]; 8] = {
     masks
 };
 
-#[inline(never)]
-fn write_each(out: &mut BitSlice<'_>, tokens: &[Token], mut literals: &[u8], tables: &Tables) {
-    for token in tokens {
-        let run = token.literals();
-        let Some((bytes, _)) = literals.split_first_chunk::<4>() else {
-            return;
-        };
-        let [m0, m1, m2, m3] = MASKS[run & 7];
-        let of = |byte: u8, mask: u32| {
-            let entry = tables.literals[usize::from(byte)] & mask;
-            (u64::from(entry & 0xffff), entry >> 16)
-        };
-        let [(c0, n0), (c1, n1)] = [of(bytes[0], m0), of(bytes[1], m1)];
-        let [(c2, n2), (c3, n3)] = [of(bytes[2], m2), of(bytes[3], m3)];
-        let (low, low_len) = (c0 | c1 << (n0 & 63), n0.wrapping_add(n1));
-        let (high, high_len) = (c2 | c3 << (n2 & 63), n2.wrapping_add(n3));
-        let literal_bits = low | high << (low_len & 63);
-        let literal_len = low_len.wrapping_add(high_len);
-        literals = literals.get(run..).unwrap_or_default();
+struct WriteTokens<'w> {
+    out: BitSlice<'w>,
+    tokens: &'w [Token],
+    tables: &'w Tables,
+    end: &'w mut (usize, u64, u32),
+}
 
-        let length = tables.lengths[token.len()];
-        let distance = tables.distances[token.distance_code()];
-        let (length_bits, length_len) = (u64::from(length & 0xff_ffff), length >> 24);
-        let distance_bits =
-            u64::from(distance & 0xffff) | token.distance_extra() << (distance >> 16 & 15);
-        let match_bits = length_bits | distance_bits << (length_len & 63);
-        let match_len = length_len.wrapping_add(distance >> 24);
+impl Work for WriteTokens<'_> {
+    #[inline(always)]
+    fn run<C: Cpu>(self, _: C) {
+        let (mut out, tables) = (self.out, self.tables);
+        for token in self.tokens {
+            let masks = MASKS[token.run() & 7];
+            let bytes = token.literals();
+            let of = |at: usize| tables.literals[usize::from(bytes[at])] & masks[at];
+            let [e0, e1, e2, e3] = [of(0), of(1), of(2), of(3)];
+            let bits = |entry: u32| u64::from(entry >> 8);
+            // only the lowest bits of a sum are meant
+            let low = bits(e0) | bits(e1) << (e0 & 63);
+            let low_len = e0.wrapping_add(e1);
+            let high = bits(e2) | bits(e3) << (e2 & 63);
+            let literal_bits = low | high << (low_len & 63);
+            let literal_len = low_len.wrapping_add(e2.wrapping_add(e3)) & 63;
 
-        let all_len = literal_len.wrapping_add(match_len);
-        if all_len <= 56 {
-            out.put(literal_bits | match_bits << (literal_len & 63), all_len);
-        } else {
-            out.put(literal_bits, literal_len);
-            out.put(match_bits, match_len);
+            let length = tables.lengths[token.len()];
+            let distance = tables.distances[token.distance_code()];
+            let distance_bits =
+                u64::from(distance >> 8 & 0xffff) | token.distance_extra() << (distance & 63);
+            let match_bits = bits(length) | distance_bits << (length & 63);
+            let match_len = (length & 63).wrapping_add(distance >> 24);
+
+            let all_len = literal_len.wrapping_add(match_len);
+            if all_len <= 56 {
+                out.put(literal_bits | match_bits << literal_len, all_len);
+            } else {
+                out.put(literal_bits, literal_len);
+                out.put(match_bits, match_len);
+            }
         }
+        out.put(
+            u64::from(tables.end_of_block >> 8),
+            tables.end_of_block & 63,
+        );
+        *self.end = out.end();
     }
 }

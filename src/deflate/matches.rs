@@ -1,6 +1,7 @@
 //! Where a row repeats what came before.
 
-use super::bytes::{MASK_BYTES, equal_before, equal_len, equal_mask, word, word_starts};
+use super::bytes::{equal_before, equal_len, equal_mask, word, word_starts};
+use super::cpu::{Cpu, Found, MASK_BYTES, Work};
 use super::tokens::{MATCH_MIN, Tokens};
 use super::window::{WINDOW_BYTES, Window};
 use super::{Effort, Mark, Row};
@@ -20,7 +21,7 @@ const WORDS_BITS: u32 = 12;
 /// Bytes that a word start and what follows must have in common with another.
 const WORD_BYTES: usize = 6;
 /// What is left over is searched from this length on.
-const GAP_FAST: usize = 32;
+const GAP_FAST: usize = 64;
 const GAP_DENSE: usize = 8;
 /// What is left over at the end of a row or piece is searched at once from this length on, and
 /// otherwise with what follows.
@@ -31,7 +32,8 @@ const SKIP_MAX: usize = 15;
 /// An earlier row.
 #[derive(Debug, Clone, Copy, Default)]
 struct Template {
-    shape: u32,
+    /// The shape or family that it is kept by.
+    key: u32,
     /// Place of its first byte.
     place: u32,
     /// Where its marks are kept.
@@ -42,7 +44,8 @@ struct Template {
 /// What is known of the rows so far.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    /// The last row of each shape, by the shape's hash.
+    /// The last row of each shape and each family; that of key 0 is of all rows of which none is
+    /// known.
     templates: Box<[Template; SHAPES]>,
     /// The last row.
     previous: Template,
@@ -52,6 +55,7 @@ pub(super) struct Matcher {
     /// Where each column last was.
     columns: [u32; 256],
     gaps: Gaps,
+    found: Found,
 }
 
 /// Where words began, for what the rows' marks leave over.
@@ -65,11 +69,47 @@ struct Gaps {
     searched: usize,
     /// Pieces of 64 bytes without a match, one after the other.
     misses: usize,
+    found: Found,
+}
+
+struct MatchRow<'m> {
+    matcher: &'m mut Matcher,
+    window: &'m Window,
+    tokens: &'m mut Tokens,
+    row: Row<'m>,
+}
+
+impl Work for MatchRow<'_> {
+    #[inline(always)]
+    fn run<C: Cpu>(self, cpu: C) {
+        self.matcher.row_on(cpu, self.window, self.tokens, self.row);
+    }
+}
+
+struct SearchGap<'m> {
+    gaps: &'m mut Gaps,
+    window: &'m Window,
+    tokens: &'m mut Tokens,
+    to: usize,
+}
+
+impl Work for SearchGap<'_> {
+    #[inline(always)]
+    fn run<C: Cpu>(self, cpu: C) {
+        self.gaps.search_on(cpu, self.window, self.tokens, self.to);
+    }
+}
+
+/// Where a shape or family is kept.
+#[inline(always)]
+fn slot(key: u32) -> usize {
+    (key.wrapping_mul(0x9e37_79b1) >> (32 - SHAPES.trailing_zeros())) as usize % SHAPES
 }
 
 impl Matcher {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(found: Found) -> Self {
         Matcher {
+            found,
             templates: Box::new([Template::default(); SHAPES]),
             previous: Template::default(),
             marks: Box::new([Mark(0); MARKS]),
@@ -80,6 +120,7 @@ impl Matcher {
                 words: Box::new([0; 1 << WORDS_BITS]),
                 searched: 0,
                 misses: 0,
+                found,
             },
         }
     }
@@ -98,16 +139,28 @@ impl Matcher {
 
     /// Matches in the input's last bytes, which are this row.
     pub(super) fn row(&mut self, window: &Window, tokens: &mut Tokens, row: Row<'_>) {
+        self.found.run(MatchRow {
+            matcher: self,
+            window,
+            tokens,
+            row,
+        });
+    }
+
+    #[inline(always)]
+    fn row_on(&mut self, cpu: impl Cpu, window: &Window, tokens: &mut Tokens, row: Row<'_>) {
         let len = row.bytes.len();
         let row_at = window.end().wrapping_sub(len);
         let place = window.place(row_at);
         let marks = row.marks.get(..ROW_MARKS_MAX).unwrap_or(row.marks);
-        let slot = (row.shape.wrapping_mul(0x9e37_79b1) >> (32 - SHAPES.trailing_zeros())) as usize;
-        let known = self.templates[slot];
-        let is_alike = known.shape == row.shape
-            && place.wrapping_sub(known.place).wrapping_sub(1) < WINDOW_BYTES as u32;
-        let template = if is_alike { known } else { self.previous };
-
+        let near = |key: u32| {
+            let known = self.templates[slot(key)];
+            let is_near = place.wrapping_sub(known.place).wrapping_sub(1) < WINDOW_BYTES as u32;
+            (known.key == key && is_near).then_some(known)
+        };
+        let template = near(row.shape)
+            .or_else(|| near(row.family))
+            .unwrap_or(self.previous);
         let distance = place.wrapping_sub(template.place);
         let from = template.marks_at as usize;
         let theirs = &self.marks[from..from + template.marks_len as usize];
@@ -124,7 +177,7 @@ impl Matcher {
             }
             let end = marks.get(ours_at).map_or(window.end(), at_of);
             let stretch = distance.wrapping_add((apart as i32 >> 8) as u32);
-            self.gaps.scan(window, tokens, start, end, stretch);
+            self.gaps.scan(cpu, window, tokens, start, end, stretch);
             let Some(mark) = marks.get(ours_at) else {
                 break;
             };
@@ -144,19 +197,19 @@ impl Matcher {
                 let end = marks.get(ours_at).map_or(window.end(), at_of);
                 let column = self.columns[usize::from(mark.column())];
                 let stretch = place.wrapping_add(mark.at() as u32).wrapping_sub(column);
-                self.gaps.scan(window, tokens, start, end, stretch);
+                self.gaps.scan(cpu, window, tokens, start, end, stretch);
                 start = end;
             }
         }
         for mark in marks {
             self.columns[usize::from(mark.column())] = place.wrapping_add(mark.at() as u32);
         }
-        self.keep(slot, row.shape, place, marks);
+        self.keep(row, place, marks);
         self.gaps.search_rest(window, tokens);
     }
 
     /// Keeps a row as the template of later ones.
-    fn keep(&mut self, slot: usize, shape: u32, place: u32, marks: &[Mark]) {
+    fn keep(&mut self, row: Row<'_>, place: u32, marks: &[Mark]) {
         if self.marks_at + marks.len() > MARKS {
             // what is overwritten of older rows makes their marks wrong, which costs bytes only
             self.marks_at = 0;
@@ -164,14 +217,17 @@ impl Matcher {
         let end = self.marks_at + marks.len();
         self.marks[self.marks_at..end].copy_from_slice(marks);
         self.previous = Template {
-            shape,
+            key: 0,
             place,
             marks_at: self.marks_at as u32,
             marks_len: marks.len() as u32,
         };
         self.marks_at = end;
-        if shape != 0 {
-            self.templates[slot] = self.previous;
+        for key in [row.family, row.shape] {
+            self.templates[slot(key)] = Template {
+                key,
+                ..self.previous
+            };
         }
     }
 
@@ -186,6 +242,7 @@ impl Gaps {
     #[inline(always)]
     fn scan(
         &mut self,
+        cpu: impl Cpu,
         window: &Window,
         tokens: &mut Tokens,
         start: usize,
@@ -202,7 +259,7 @@ impl Gaps {
             .max(tokens.covered())
             .max(distance);
         while at < to {
-            let mask = equal_mask(bytes, at, at.wrapping_sub(distance));
+            let mask = equal_mask(cpu, bytes, at, at.wrapping_sub(distance));
             let pairs = mask & mask >> 1;
             // a bit where a run of four begins
             let mut starts = pairs & pairs >> 2;
@@ -217,8 +274,13 @@ impl Gaps {
                 if first.wrapping_add(ones) == MASK_BYTES {
                     let next = start.wrapping_add(len);
                     let most = end.saturating_sub(next);
-                    len =
-                        len.wrapping_add(equal_len(bytes, next, next.wrapping_sub(distance), most));
+                    len = len.wrapping_add(equal_len(
+                        cpu,
+                        bytes,
+                        next,
+                        next.wrapping_sub(distance),
+                        most,
+                    ));
                 }
                 // bytes behind the end of the input are none
                 len = len.min(end.wrapping_sub(start));
@@ -267,11 +329,21 @@ impl Gaps {
     /// Makes matches of words between what is covered and `to`.
     #[inline(never)]
     fn search(&mut self, window: &Window, tokens: &mut Tokens, to: usize) {
+        self.found.run(SearchGap {
+            gaps: self,
+            window,
+            tokens,
+            to,
+        });
+    }
+
+    #[inline(always)]
+    fn search_on(&mut self, cpu: impl Cpu, window: &Window, tokens: &mut Tokens, to: usize) {
         let bytes = window.bytes();
         let mut at = tokens.covered().max(self.searched);
         self.searched = to;
         'chunks: while at + 8 <= to {
-            let mut starts = word_starts(bytes, at);
+            let mut starts = word_starts(cpu, bytes, at);
             // not those whose word would reach beyond
             let most = to - 8 - at;
             if most < MASK_BYTES - 1 {
@@ -296,7 +368,7 @@ impl Gaps {
                     continue;
                 }
                 let before = equal_before(bytes, start, from, start - tokens.covered());
-                let len = equal_len(bytes, start, from, to - start);
+                let len = equal_len(cpu, bytes, start, from, to - start);
                 if before + len < MATCH_MIN {
                     continue;
                 }

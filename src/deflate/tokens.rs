@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! token   up to 4 literals, then a match or none
-//!         | literals | extra bits of distance | code of distance | length |
-//!         63       32                       16                  9        0
+//!         | extra bits of distance | code of distance | length | literals | bytes of literals |
+//!         62                       49                 44       35         32                  0
 //! ```
 //!
 //! A longer run of literals is several tokens, so that what is done for each token has no branch to
-//! be guessed wrong. The literals themselves stand in a buffer of their own, one behind the other.
+//! be guessed wrong.
 
+use super::bytes::{four, sixteen};
 use super::window::{BLOCK_BYTES, Window};
 
 /// RFC 1951 section 3.2.5.
@@ -22,13 +23,13 @@ pub(super) const DISTANCES: usize = 30;
 const NO_DISTANCE: u64 = DISTANCES as u64;
 
 const RUN_SHIFT: u32 = 32;
-const EXTRA_SHIFT: u32 = 16;
-const DISTANCE_SHIFT: u32 = 9;
-/// Four literals and no match.
-const FOUR: u64 = (RUN_MAX as u64) << RUN_SHIFT | NO_DISTANCE << DISTANCE_SHIFT;
+const LENGTH_SHIFT: u32 = 35;
+const DISTANCE_SHIFT: u32 = 44;
+const EXTRA_SHIFT: u32 = 49;
+const NO_MATCH: u64 = NO_DISTANCE << DISTANCE_SHIFT;
+/// Four literals and no match, but for the literals themselves.
+const FOUR: u64 = (RUN_MAX as u64) << RUN_SHIFT | NO_MATCH;
 
-/// Copied at once.
-const COPY_BYTES: usize = 16;
 /// Every token stands for four bytes of input or more but the last one of a block, and for the rest
 /// of a long match, which has more than 250 before it.
 const TOKENS_MAX: usize = BLOCK_BYTES / 4 + BLOCK_BYTES / 250 + 16;
@@ -41,6 +42,17 @@ pub(super) const DISTANCE_BASES: [(u16, u8); DISTANCES] = {
         let extra = if code < 4 { 0 } else { code / 2 - 1 };
         bases[code] = (next as u16, extra as u8);
         next += 1 << extra;
+        code += 1;
+    }
+    bases
+};
+
+/// First distance of each code, for all values of five bits.
+const EXTRA_BASES: [u16; 32] = {
+    let mut bases = [0; 32];
+    let mut code = 0;
+    while code < DISTANCES {
+        bases[code] = DISTANCE_BASES[code].0;
         code += 1;
     }
     bases
@@ -71,36 +83,37 @@ const DISTANCE_CODES: [u8; 512] = {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Token(u64);
 
+/// A match, and the code of its distance.
+#[inline(always)]
+fn match_bits(len: usize, distance: usize) -> (u64, usize) {
+    let less = distance.wrapping_sub(1) & 0x7fff;
+    let at = if less < 256 { less } else { 256 + (less >> 7) };
+    let code = usize::from(DISTANCE_CODES[at]);
+    // 32 entries
+    let extra = distance.wrapping_sub(EXTRA_BASES[code & 31] as usize) & 0x1fff;
+    let bits = (len as u64) << LENGTH_SHIFT
+        | (code as u64) << DISTANCE_SHIFT
+        | (extra as u64) << EXTRA_SHIFT;
+    (bits, code)
+}
+
 impl Token {
-    #[inline(always)]
-    fn of_match(len: usize, distance: usize) -> (Self, usize) {
-        let less = distance.wrapping_sub(1) & 0x7fff;
-        let at = if less < 256 { less } else { 256 + (less >> 7) };
-        let code = DISTANCE_CODES[at] as usize;
-        // as many bits as the code has, since bases are multiples of that
-        let (base, _) = DISTANCE_BASES[code % DISTANCES];
-        let extra = distance.wrapping_sub(base as usize) & 0x1fff;
-        let bits = len as u64 | (code as u64) << DISTANCE_SHIFT | (extra as u64) << EXTRA_SHIFT;
-        (Token(bits), code)
-    }
-
-    const NO_MATCH: Token = Token(NO_DISTANCE << DISTANCE_SHIFT);
-
-    #[inline(always)]
-    fn after(self, literals: usize) -> Self {
-        Token(self.0 | (literals as u64) << RUN_SHIFT)
-    }
-
     /// How many literals; at most [`RUN_MAX`].
     #[inline(always)]
-    pub(super) fn literals(self) -> usize {
-        (self.0 >> RUN_SHIFT) as usize
+    pub(super) fn run(self) -> usize {
+        (self.0 >> RUN_SHIFT & 7) as usize
+    }
+
+    /// The literals, the first lowest; zero behind the last.
+    #[inline(always)]
+    pub(super) fn literals(self) -> [u8; RUN_MAX] {
+        (self.0 as u32).to_le_bytes()
     }
 
     /// Length of the match; 0 if there is none.
     #[inline(always)]
     pub(super) fn len(self) -> usize {
-        (self.0 & 511) as usize
+        (self.0 >> LENGTH_SHIFT & 511) as usize
     }
 
     /// Code of the distance; [`DISTANCES`] if there is none.
@@ -112,15 +125,13 @@ impl Token {
     /// Extra bits of the distance.
     #[inline(always)]
     pub(super) fn distance_extra(self) -> u64 {
-        self.0 >> EXTRA_SHIFT & 0x1fff
+        self.0 >> EXTRA_SHIFT
     }
 }
 
 /// What the open block is made of so far.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    literals: Box<[u8]>,
-    literals_len: usize,
     tokens: Box<[Token]>,
     tokens_len: usize,
     /// How often each length was used.
@@ -134,8 +145,6 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn new() -> Self {
         Tokens {
-            literals: vec![0; BLOCK_BYTES + 2 * COPY_BYTES].into_boxed_slice(),
-            literals_len: 0,
             tokens: vec![Token::default(); TOKENS_MAX].into_boxed_slice(),
             tokens_len: 0,
             lengths: [0; 512],
@@ -145,7 +154,6 @@ impl Tokens {
     }
 
     pub(super) fn clear(&mut self) {
-        self.literals_len = 0;
         self.tokens_len = 0;
         self.lengths.fill(0);
         self.distances.fill(0);
@@ -168,86 +176,78 @@ impl Tokens {
     pub(super) fn push(&mut self, window: &Window, at: usize, mut len: usize, distance: usize) {
         debug_assert!(at >= self.covered && at + len <= window.end());
         debug_assert!(len >= MATCH_MIN && (1..=super::window::WINDOW_BYTES).contains(&distance));
-        self.covered_by_literals(window, at);
-        let run = at.wrapping_sub(self.covered);
+        let (mut from, mut run) = (self.covered, at.wrapping_sub(self.covered));
         self.covered = at.wrapping_add(len);
-        let mut run = run;
         while len > MATCH_MAX {
             let part = MATCH_MAX.min(len - 3);
-            self.push_token(part, distance, run);
+            self.push_match(window, from, run, part, distance);
             len -= part;
-            run = 0;
+            (from, run) = (at, 0);
         }
-        self.push_token(len, distance, run);
-    }
-
-    /// Copies the literals up to `at`.
-    #[inline(always)]
-    fn covered_by_literals(&mut self, window: &Window, at: usize) {
-        let run = at.wrapping_sub(self.covered);
-        let mut done = 0usize;
-        loop {
-            let (from, to) = (
-                self.covered.wrapping_add(done),
-                self.literals_len.wrapping_add(done),
-            );
-            let bytes = &window.bytes()[from..from.wrapping_add(COPY_BYTES)];
-            self.literals[to..to.wrapping_add(COPY_BYTES)].copy_from_slice(bytes);
-            done = done.wrapping_add(COPY_BYTES);
-            if done >= run {
-                break;
-            }
-        }
-        self.literals_len = self.literals_len.wrapping_add(run);
+        self.push_match(window, from, run, len, distance);
     }
 
     #[inline(always)]
-    fn push_token(&mut self, len: usize, distance: usize, run: usize) {
-        let (token, code) = Token::of_match(len, distance);
+    fn push_match(
+        &mut self,
+        window: &Window,
+        from: usize,
+        run: usize,
+        len: usize,
+        distance: usize,
+    ) {
+        let (bits, code) = match_bits(len, distance);
         let count = &mut self.lengths[len & 511];
         *count = count.wrapping_add(1);
         let count = &mut self.distances[code & 31];
         *count = count.wrapping_add(1);
-        self.push_after(token, run);
+        self.push_after(window, from, run, bits);
     }
 
-    /// As many tokens as `run` literals and this one take.
+    /// As many tokens as the literals from `from` on and this match take.
     #[inline(always)]
-    fn push_after(&mut self, token: Token, mut run: usize) {
+    fn push_after(&mut self, window: &Window, mut from: usize, mut run: usize, bits: u64) {
         while run > 4 * RUN_MAX {
-            self.tokens[self.tokens_len..self.tokens_len.wrapping_add(4)].fill(Token(FOUR));
+            self.put_fours(sixteen(window.bytes(), from));
             self.tokens_len = self.tokens_len.wrapping_add(4);
-            run -= 4 * RUN_MAX;
+            from = from.wrapping_add(4 * RUN_MAX);
+            run = run.wrapping_sub(4 * RUN_MAX);
         }
         // up to three of four literals each: all are written, and counted as far as they are meant
         let fours = run.saturating_sub(1) / RUN_MAX;
+        self.put_fours(sixteen(window.bytes(), from));
+        let left = run.wrapping_sub(fours.wrapping_mul(RUN_MAX));
+        let four = four(
+            window.bytes(),
+            from.wrapping_add(fours.wrapping_mul(RUN_MAX)),
+        );
+        let literals = u64::from(four) & !(u64::MAX << (left * 8 & 63));
+        let at = self.tokens_len.wrapping_add(fours);
+        self.tokens[at] = Token(literals | (left as u64) << RUN_SHIFT | bits);
+        self.tokens_len = at.wrapping_add(1);
+    }
+
+    /// Four tokens of four literals each behind the last token, which are not counted.
+    #[inline(always)]
+    fn put_fours(&mut self, bytes: [u8; 16]) {
         let end = self.tokens_len.wrapping_add(4);
         let slots = &mut self.tokens[self.tokens_len..end];
-        slots.fill(Token(FOUR));
-        slots[fours & 3] = token.after(run - fours * RUN_MAX);
-        self.tokens_len = self.tokens_len.wrapping_add(fours).wrapping_add(1);
+        let (fours, _) = bytes.as_chunks::<4>();
+        for (slot, four) in slots.iter_mut().zip(fours) {
+            *slot = Token(u64::from(u32::from_le_bytes(*four)) | FOUR);
+        }
     }
 
     /// What is left over at the end of a block becomes literals.
     pub(super) fn finish(&mut self, window: &Window) {
         let run = window.end() - self.covered;
         if run > 0 {
-            self.covered_by_literals(window, window.end());
+            self.push_after(window, self.covered, run, NO_MATCH);
             self.covered = window.end();
-            self.push_after(Token::NO_MATCH, run);
         }
-    }
-
-    pub(super) fn literals(&self) -> &[u8] {
-        self.literals.get(..self.literals_len).unwrap_or_default()
     }
 
     pub(super) fn tokens(&self) -> &[Token] {
         self.tokens.get(..self.tokens_len).unwrap_or_default()
-    }
-
-    /// The literals with bytes behind them that mean nothing, for loads of four.
-    pub(super) fn padded_literals(&self) -> &[u8] {
-        &self.literals
     }
 }

@@ -1,0 +1,289 @@
+//! What this processor can do at once, and the only unsafe code: that of telling the compiler.
+//!
+//! Work is written once, for any [`Cpu`], and compiled once for each. The memory that it touches is
+//! checked as everywhere; unsafe is only the step into code for instructions that not every processor
+//! has, and a value of [`Avx2`] or [`Avx512`] exists only where they were found.
+
+/// Bytes that are looked at together.
+pub(super) const MASK_BYTES: usize = 64;
+
+/// Bytes compared and sorted into kinds.
+pub(super) trait Cpu: Copy {
+    /// A bit for each byte that equals its like.
+    fn equal(self, a: &[u8; MASK_BYTES], b: &[u8; MASK_BYTES]) -> u64;
+
+    /// A bit for each byte that is a letter, a digit or part of a longer character.
+    fn words(self, bytes: &[u8; MASK_BYTES]) -> u64;
+}
+
+/// Something to do, on any processor. `run` and all that it calls must be inlined, or it is
+/// compiled for the least of them.
+pub(super) trait Work {
+    fn run<C: Cpu>(self, cpu: C);
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found {
+    Plain(Plain),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// Any processor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plain;
+
+/// One with AVX2, BMI1, BMI2 and LZCNT.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx2(());
+
+/// One with those and AVX-512 for bytes.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx512(());
+
+impl Found {
+    /// The best of this processor.
+    pub(super) fn here() -> Self {
+        Self::all().pop().unwrap_or(Found::Plain(Plain))
+    }
+
+    /// All that this processor can be treated as, the best one last.
+    pub(super) fn all() -> Vec<Self> {
+        let mut all = vec![Found::Plain(Plain)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let has_avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("lzcnt");
+            let has_avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl");
+            if has_avx2 {
+                all.push(Found::Avx2(Avx2(())));
+            }
+            if has_avx2 && has_avx512 {
+                all.push(Found::Avx512(Avx512(())));
+            }
+        }
+        all
+    }
+
+    /// Does the work with what was found.
+    #[inline(always)]
+    pub(super) fn run(self, work: impl Work) {
+        match self {
+            Found::Plain(cpu) => work.run(cpu),
+            #[cfg(target_arch = "x86_64")]
+            Found::Avx2(cpu) => x86::run_avx2(cpu, work),
+            #[cfg(target_arch = "x86_64")]
+            Found::Avx512(cpu) => x86::run_avx512(cpu, work),
+        }
+    }
+}
+
+impl Cpu for Plain {
+    #[inline(always)]
+    fn equal(self, a: &[u8; MASK_BYTES], b: &[u8; MASK_BYTES]) -> u64 {
+        mask_of(|at| a[at] == b[at])
+    }
+
+    #[inline(always)]
+    fn words(self, bytes: &[u8; MASK_BYTES]) -> u64 {
+        mask_of(|at| {
+            let byte = bytes[at];
+            let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+            let is_digit = byte.wrapping_sub(b'0') < 10;
+            is_letter | is_digit | (byte > 0x7f)
+        })
+    }
+}
+
+/// A bit for each of 64 that is so, in a form that the compiler makes vectors of.
+#[inline(always)]
+fn mask_of(is_so: impl Fn(usize) -> bool) -> u64 {
+    let mut flags = [0u8; MASK_BYTES];
+    for (at, flag) in flags.iter_mut().enumerate() {
+        *flag = u8::from(is_so(at));
+    }
+    let (words, _) = flags.as_chunks::<8>();
+    let mut mask = 0;
+    for (at, word) in words.iter().enumerate() {
+        // the lowest bits of eight bytes move side by side to the top
+        mask |= u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * at);
+    }
+    mask
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "there is no safe way into code for some processors only"
+)]
+mod x86 {
+    use super::{Avx2, Avx512, Cpu, MASK_BYTES, Work};
+    use std::arch::x86_64::{
+        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
+        _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
+        _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_movepi8_mask,
+        _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8,
+    };
+
+    #[inline(always)]
+    pub(super) fn run_avx2(cpu: Avx2, work: impl Work) {
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+        fn inner(cpu: Avx2, work: impl Work) {
+            work.run(cpu);
+        }
+        // SAFETY: a value of `Avx2` is made only where all four features were found.
+        unsafe { inner(cpu, work) }
+    }
+
+    #[inline(always)]
+    pub(super) fn run_avx512(cpu: Avx512, work: impl Work) {
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,avx512f,avx512bw,avx512vl")]
+        fn inner(cpu: Avx512, work: impl Work) {
+            work.run(cpu);
+        }
+        // SAFETY: a value of `Avx512` is made only where all seven features were found.
+        unsafe { inner(cpu, work) }
+    }
+
+    impl Cpu for Avx2 {
+        #[inline(always)]
+        fn equal(self, a: &[u8; MASK_BYTES], b: &[u8; MASK_BYTES]) -> u64 {
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            fn inner(a: &[u8; MASK_BYTES], b: &[u8; MASK_BYTES]) -> u64 {
+                let ([a, more_a], [b, more_b]) = (halves(a), halves(b));
+                joined(_mm256_cmpeq_epi8(a, b), _mm256_cmpeq_epi8(more_a, more_b))
+            }
+            // SAFETY: a value of `Avx2` is made only where AVX2 was found.
+            unsafe { inner(a, b) }
+        }
+
+        #[inline(always)]
+        fn words(self, bytes: &[u8; MASK_BYTES]) -> u64 {
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            fn inner(bytes: &[u8; MASK_BYTES]) -> u64 {
+                let [low, high] = halves(bytes).map(|bytes| {
+                    let lower = _mm256_or_si256(bytes, _mm256_set1_epi8(0x20));
+                    let letter = _mm256_sub_epi8(lower, _mm256_set1_epi8(b'a' as i8));
+                    let is_letter =
+                        _mm256_cmpeq_epi8(_mm256_min_epu8(letter, _mm256_set1_epi8(25)), letter);
+                    let digit = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
+                    let is_digit =
+                        _mm256_cmpeq_epi8(_mm256_min_epu8(digit, _mm256_set1_epi8(9)), digit);
+                    // the highest bit of a byte is the third kind
+                    _mm256_or_si256(bytes, _mm256_or_si256(is_letter, is_digit))
+                });
+                joined(low, high)
+            }
+            // SAFETY: a value of `Avx2` is made only where AVX2 was found.
+            unsafe { inner(bytes) }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn halves(bytes: &[u8; MASK_BYTES]) -> [__m256i; 2] {
+        let at: *const __m256i = bytes.as_ptr().cast();
+        // SAFETY: both loads, which need no alignment, lie within the 64 bytes.
+        unsafe { [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn joined(low: __m256i, high: __m256i) -> u64 {
+        let bits = |part| u64::from(_mm256_movemask_epi8(part) as u32);
+        bits(low) | bits(high) << 32
+    }
+
+    impl Cpu for Avx512 {
+        #[inline(always)]
+        fn equal(self, a: &[u8; MASK_BYTES], b: &[u8; MASK_BYTES]) -> u64 {
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw")]
+            fn inner(a: &[u8; MASK_BYTES], b: &[u8; MASK_BYTES]) -> u64 {
+                _mm512_cmpeq_epi8_mask(whole(a), whole(b))
+            }
+            // SAFETY: a value of `Avx512` is made only where both were found.
+            unsafe { inner(a, b) }
+        }
+
+        #[inline(always)]
+        fn words(self, bytes: &[u8; MASK_BYTES]) -> u64 {
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw")]
+            fn inner(bytes: &[u8; MASK_BYTES]) -> u64 {
+                let bytes = whole(bytes);
+                let lower = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
+                let letter = _mm512_sub_epi8(lower, _mm512_set1_epi8(b'a' as i8));
+                let digit = _mm512_sub_epi8(bytes, _mm512_set1_epi8(b'0' as i8));
+                _mm512_cmplt_epu8_mask(letter, _mm512_set1_epi8(26))
+                    | _mm512_cmplt_epu8_mask(digit, _mm512_set1_epi8(10))
+                    | _mm512_movepi8_mask(bytes)
+            }
+            // SAFETY: a value of `Avx512` is made only where both were found.
+            unsafe { inner(bytes) }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn whole(bytes: &[u8; MASK_BYTES]) -> __m512i {
+        // SAFETY: the load, which needs no alignment, is of just these 64 bytes.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Both<'b> {
+        a: [u8; MASK_BYTES],
+        b: [u8; MASK_BYTES],
+        masks: &'b mut Vec<(u64, u64)>,
+    }
+
+    impl Work for Both<'_> {
+        fn run<C: Cpu>(self, cpu: C) {
+            let masks = (cpu.equal(&self.a, &self.b), cpu.words(&self.a));
+            self.masks.push(masks);
+        }
+    }
+
+    #[test]
+    fn masks_are_those_made_byte_by_byte_on_every_processor() {
+        let mut random = fastrand::Rng::with_seed(4);
+        for round in 0..4096usize {
+            let a: [u8; MASK_BYTES] = match round {
+                // each byte there is
+                0..4 => std::array::from_fn(|at| (64 * round + at) as u8),
+                _ => std::array::from_fn(|_| random.u8(..)),
+            };
+            let b = a.map(|byte| if random.bool() { byte } else { random.u8(..) });
+            let mut masks = Vec::new();
+            for found in Found::all() {
+                let masks = &mut masks;
+                found.run(Both { a, b, masks });
+            }
+            let bits = |is_so: &dyn Fn(usize) -> bool| {
+                (0..MASK_BYTES).fold(0, |mask, at| mask | u64::from(is_so(at)) << at)
+            };
+            let equal = bits(&|at| a[at] == b[at]);
+            let words = bits(&|at| a[at].is_ascii_alphanumeric() || !a[at].is_ascii());
+            assert!(
+                masks.iter().all(|found| *found == (equal, words)),
+                "{round}"
+            );
+        }
+    }
+}
