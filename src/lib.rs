@@ -24,6 +24,7 @@
 //! | [`page`] | rows on their way, with where each ends and when it came | yes |
 //! | [`ring`] | pages from shards to uploaders and back; their number bounds memory | yes |
 //! | [`batch`] | rows of pages into bodies under two limits and an age | yes |
+//! | [`deflate`] | gzip for rows, told where their columns are | yes |
 //! | [`compress`] | bodies as gzip, and back for the rare body that must be split | yes |
 //! | [`spool`] | bodies on disk, so that a crash costs none, and back | all but [`spool::files`], [`spool::thread`] |
 //! | [`upload`] | send a body, judge the answer, and go on until every row is settled | [`upload::uploader`], [`upload::desk`], [`upload::verdict`], [`upload::isolate`] |
@@ -44,7 +45,8 @@
 //! - **Nothing is lost in silence.** Every frame becomes a row or is counted as lost with its reason;
 //!   every row is held, uploaded, in quarantine, or counted as lost with its reason ([`metrics`]).
 //! - **Nothing is unbounded.** Each buffer, queue, wait and retry has its bound in [`limits`].
-//! - **Nothing a stranger sends can panic us**; there is no unsafe code.
+//! - **Nothing a stranger sends can panic us**; there is no unsafe code but in one file of [`deflate`],
+//!   where it lets the compiler use what the processor has.
 //! - **Pure modules** have no socket, no clock, no disk: time and configuration are arguments.
 //! - glommio is known to [`listen`] alone; tokio to [`client`], [`auth`], [`upload`], [`watch`],
 //!   [`run`], [`check`], [`emulator`] and [`cli`]. `tokio::sync`, which belongs to no runtime, is what

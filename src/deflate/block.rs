@@ -1,7 +1,7 @@
 //! A block of the stream: what it costs in each form, and the shortest of them written.
 
 use super::bits::{BitSlice, BitWriter};
-use super::cpu::{Cpu, Found, Work};
+use super::cpu::{AsciiCodes, Cpu, Found, Work};
 use super::huffman;
 use super::tokens::{DISTANCE_BASES, DISTANCES, MATCH_MAX, RUN_MAX, Token, Tokens};
 
@@ -328,6 +328,7 @@ impl Head {
 /// that lengths add up in the lowest byte and shift by what is there.
 struct Tables {
     literals: [u32; 256],
+    ascii: AsciiCodes,
     /// By the length of a match, the extra bits included.
     lengths: [u32; 512],
     /// By the code of a distance; from bit 24 on how many bits there are with the extra bits.
@@ -339,6 +340,11 @@ impl Tables {
     fn of(codes: &Codes) -> Self {
         let mut tables = Tables {
             literals: [0; 256],
+            ascii: AsciiCodes {
+                low: [0; 128],
+                high: [0; 128],
+                len: [0; 128],
+            },
             // of length 0, which is no match: no bits
             lengths: [0; 512],
             distances: [0; 32],
@@ -350,6 +356,10 @@ impl Tables {
         let literals = bits.iter().zip(&codes.literals);
         for (slot, (code, len)) in tables.literals.iter_mut().zip(literals) {
             *slot = entry(*code, *len);
+        }
+        for at in 0..128 {
+            [tables.ascii.low[at], tables.ascii.high[at]] = bits[at].to_le_bytes();
+            tables.ascii.len[at] = codes.literals[at];
         }
         tables.end_of_block = entry(bits[END_OF_BLOCK], codes.literals[END_OF_BLOCK]);
         let lengths = tables.lengths.iter_mut().enumerate();
@@ -413,40 +423,61 @@ struct WriteTokens<'w> {
 
 impl Work for WriteTokens<'_> {
     #[inline(always)]
-    fn run<C: Cpu>(self, _: C) {
+    fn run<C: Cpu>(self, cpu: C) {
         let (mut out, tables) = (self.out, self.tables);
-        for token in self.tokens {
-            let masks = MASKS[token.run() & 7];
-            let bytes = token.literals();
-            let of = |at: usize| tables.literals[usize::from(bytes[at])] & masks[at];
-            let [e0, e1, e2, e3] = [of(0), of(1), of(2), of(3)];
-            let bits = |entry: u32| u64::from(entry >> 8);
-            // only the lowest bits of a sum are meant
-            let low = bits(e0) | bits(e1) << (e0 & 63);
-            let low_len = e0.wrapping_add(e1);
-            let high = bits(e2) | bits(e3) << (e2 & 63);
-            let literal_bits = low | high << (low_len & 63);
-            let literal_len = low_len.wrapping_add(e2.wrapping_add(e3)) & 63;
-
-            let length = tables.lengths[token.len()];
-            let distance = tables.distances[token.distance_code()];
-            let distance_bits =
-                u64::from(distance >> 8 & 0xffff) | token.distance_extra() << (distance & 63);
-            let match_bits = bits(length) | distance_bits << (length & 63);
-            let match_len = (length & 63).wrapping_add(distance >> 24);
-
-            let all_len = literal_len.wrapping_add(match_len);
-            if all_len <= 56 {
-                out.put(literal_bits | match_bits << literal_len, all_len);
+        let (eights, rest) = self.tokens.as_chunks::<8>();
+        for tokens in eights {
+            if let Some([bits, lens]) = cpu.literals(&tables.ascii, &tokens.map(Token::bits)) {
+                for (token, (bits, len)) in tokens.iter().zip(bits.iter().zip(lens)) {
+                    tables.put(&mut out, *token, (*bits, len as u32));
+                }
             } else {
-                out.put(literal_bits, literal_len);
-                out.put(match_bits, match_len);
+                for token in tokens {
+                    tables.put(&mut out, *token, tables.literals_of(*token));
+                }
             }
         }
-        out.put(
-            u64::from(tables.end_of_block >> 8),
-            tables.end_of_block & 63,
-        );
+        for token in rest {
+            tables.put(&mut out, *token, tables.literals_of(*token));
+        }
+        let end_of_block = u64::from(tables.end_of_block >> 8);
+        out.put(end_of_block, tables.end_of_block & 63);
         *self.end = out.end();
+    }
+}
+
+impl Tables {
+    /// The codes of a token's literals, one behind the other, and how many bits that is.
+    #[inline(always)]
+    fn literals_of(&self, token: Token) -> (u64, u32) {
+        let masks = MASKS[token.run() & 7];
+        let bytes = token.literals();
+        let of = |at: usize| self.literals[usize::from(bytes[at])] & masks[at];
+        let [e0, e1, e2, e3] = [of(0), of(1), of(2), of(3)];
+        let bits = |entry: u32| u64::from(entry >> 8);
+        // only the lowest bits of a sum are meant
+        let first_two = e0.wrapping_add(e1);
+        let low = bits(e0) | bits(e1) << (e0 & 63);
+        let high = bits(e2) | bits(e3) << (e2 & 63);
+        let len = first_two.wrapping_add(e2.wrapping_add(e3)) & 63;
+        (low | high << (first_two & 63), len)
+    }
+
+    /// Writes these literals and the token's match.
+    #[inline(always)]
+    fn put(&self, out: &mut BitSlice<'_>, token: Token, (literals, literals_len): (u64, u32)) {
+        let length = self.lengths[token.len()];
+        let distance = self.distances[token.distance_code()];
+        let distance_code = u64::from(distance >> 8 & 0xffff);
+        let distance_bits = distance_code | token.distance_extra() << (distance & 63);
+        let bits = u64::from(length >> 8) | distance_bits << (length & 63);
+        let len = (length & 63).wrapping_add(distance >> 24);
+        let all_len = literals_len.wrapping_add(len);
+        if all_len <= 56 {
+            out.put(literals | bits << (literals_len & 63), all_len);
+        } else {
+            out.put(literals, literals_len);
+            out.put(bits, len);
+        }
     }
 }

@@ -40,10 +40,14 @@ pub(super) fn equal_mask(cpu: impl Cpu, bytes: &[u8], a: usize, b: usize) -> u64
 pub(super) fn equal_len(cpu: impl Cpu, bytes: &[u8], a: usize, b: usize, most: usize) -> usize {
     let mut len = 0usize;
     while len < most {
-        let mask = equal_mask(cpu, bytes, a.wrapping_add(len), b.wrapping_add(len));
-        let ones = mask.trailing_ones();
+        // twice as many at a time, since how often it goes round is hard to guess
+        let (a, b) = (a.wrapping_add(len), b.wrapping_add(len));
+        let first = equal_mask(cpu, bytes, a, b).trailing_ones();
+        let (a, b) = (a.wrapping_add(MASK_BYTES), b.wrapping_add(MASK_BYTES));
+        let second = equal_mask(cpu, bytes, a, b).trailing_ones();
+        let ones = first + if first == 64 { second } else { 0 };
         len = len.wrapping_add(ones as usize);
-        if ones < 64 {
+        if ones < 128 {
             break;
         }
     }

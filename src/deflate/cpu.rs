@@ -14,6 +14,20 @@ pub(super) trait Cpu: Copy {
 
     /// A bit for each byte that is a letter, a digit or part of a longer character.
     fn words(self, bytes: &[u8; MASK_BYTES]) -> u64;
+
+    /// For each of eight tokens the codes of its literals, one behind the other, and how many bits
+    /// that is. Nothing if there is no fast way to it on this processor, or for these literals.
+    #[inline(always)]
+    fn literals(self, _: &AsciiCodes, _: &[u64; 8]) -> Option<[[u64; 8]; 2]> {
+        None
+    }
+}
+
+/// Codes of the literals below 128, of at most 14 bits each: their low and high bytes and lengths.
+pub(super) struct AsciiCodes {
+    pub(super) low: [u8; 128],
+    pub(super) high: [u8; 128],
+    pub(super) len: [u8; 128],
 }
 
 /// Something to do, on any processor. `run` and all that it calls must be inlined, or it is
@@ -41,7 +55,7 @@ pub(super) struct Plain;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Avx2(());
 
-/// One with those and AVX-512 for bytes.
+/// One with those and AVX-512 for bytes, with their permutations.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Avx512(());
@@ -63,7 +77,8 @@ impl Found {
                 && is_x86_feature_detected!("lzcnt");
             let has_avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl");
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vbmi");
             if has_avx2 {
                 all.push(Found::Avx2(Avx2(())));
             }
@@ -126,12 +141,15 @@ fn mask_of(is_so: impl Fn(usize) -> bool) -> u64 {
     reason = "there is no safe way into code for some processors only"
 )]
 mod x86 {
-    use super::{Avx2, Avx512, Cpu, MASK_BYTES, Work};
+    use super::{AsciiCodes, Avx2, Avx512, Cpu, MASK_BYTES, Work};
     use std::arch::x86_64::{
         __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
-        _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
+        _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8, _mm512_and_si512,
         _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_movepi8_mask,
-        _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8,
+        _mm512_or_si512, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_sad_epu8,
+        _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
+        _mm512_sllv_epi32, _mm512_sllv_epi64, _mm512_srli_epi32, _mm512_srli_epi64,
+        _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_epi64,
     };
 
     #[inline(always)]
@@ -146,11 +164,11 @@ mod x86 {
 
     #[inline(always)]
     pub(super) fn run_avx512(cpu: Avx512, work: impl Work) {
-        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,avx512f,avx512bw,avx512vl")]
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,avx512f,avx512bw,avx512vl,avx512vbmi")]
         fn inner(cpu: Avx512, work: impl Work) {
             work.run(cpu);
         }
-        // SAFETY: a value of `Avx512` is made only where all seven features were found.
+        // SAFETY: a value of `Avx512` is made only where all eight features were found.
         unsafe { inner(cpu, work) }
     }
 
@@ -233,6 +251,77 @@ mod x86 {
             // SAFETY: a value of `Avx512` is made only where both were found.
             unsafe { inner(bytes) }
         }
+
+        #[inline(always)]
+        fn literals(self, codes: &AsciiCodes, tokens: &[u64; 8]) -> Option<[[u64; 8]; 2]> {
+            // SAFETY: a value of `Avx512` is made only where all three were found.
+            unsafe { literals(codes, tokens) }
+        }
+    }
+
+    /// Where the bytes of a number of 64 bits come from, in each of eight: places in two times 64 bytes.
+    const fn places(of_number: [u8; 8]) -> [u8; MASK_BYTES] {
+        let mut places = [0; MASK_BYTES];
+        let mut at = 0;
+        while at < MASK_BYTES {
+            places[at] = of_number[at % 8] + (at as u8 & !7);
+            at += 1;
+        }
+        places
+    }
+
+    /// Low and high bytes of four codes, side by side.
+    const SIDE_BY_SIDE: [u8; MASK_BYTES] = places([0, 64, 1, 65, 2, 66, 3, 67]);
+    /// The lengths of the first and the third code, in a number of 32 bits each.
+    const FIRST_AND_THIRD: [u8; MASK_BYTES] = places([0, 7, 7, 7, 2, 7, 7, 7]);
+
+    /// See [`Cpu::literals`]; a token is as [`super::super::tokens`] has it.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn literals(codes: &AsciiCodes, tokens: &[u64; 8]) -> Option<[[u64; 8]; 2]> {
+        let halves = |table: &[u8; 128]| {
+            // SAFETY: both loads, which need no alignment, lie within the 128 bytes.
+            unsafe {
+                let at: *const __m512i = table.as_ptr().cast();
+                (_mm512_loadu_si512(at), _mm512_loadu_si512(at.add(1)))
+            }
+        };
+        // SAFETY: the load, which needs no alignment, is of just these 64 bytes.
+        let tokens = unsafe { _mm512_loadu_si512(tokens.as_ptr().cast()) };
+        // a literal from 128 on
+        if _mm512_movepi8_mask(tokens) & 0x0f0f_0f0f_0f0f_0f0f != 0 {
+            return None;
+        }
+        // all bits of the literals that there are
+        let run = _mm512_and_si512(_mm512_srli_epi64(tokens, 32 - 3), _mm512_set1_epi64(7 << 3));
+        let one = _mm512_set1_epi64(1);
+        let there = _mm512_sub_epi64(_mm512_sllv_epi64(one, run), one);
+        let of = |table: &[u8; 128]| {
+            let (first, second) = halves(table);
+            _mm512_and_si512(_mm512_permutex2var_epi8(first, tokens, second), there)
+        };
+        let (low, high, len) = (of(&codes.low), of(&codes.high), of(&codes.len));
+        // four numbers of 16 bits, then two of 32, then one
+        let four = _mm512_permutex2var_epi8(low, whole(&SIDE_BY_SIDE), high);
+        let shift = _mm512_permutexvar_epi8(whole(&FIRST_AND_THIRD), len);
+        let second = _mm512_sllv_epi32(_mm512_srli_epi32(four, 16), shift);
+        let two = _mm512_or_si512(_mm512_and_si512(four, _mm512_set1_epi32(0xffff)), second);
+        let zero = _mm512_setzero_si512();
+        let first_two = _mm512_and_si512(len, _mm512_set1_epi64(0xffff));
+        let shift = _mm512_sad_epu8(first_two, zero);
+        let second = _mm512_sllv_epi64(_mm512_srli_epi64(two, 32), shift);
+        let bits = _mm512_or_si512(
+            _mm512_and_si512(two, _mm512_set1_epi64(0xffff_ffff)),
+            second,
+        );
+        let sum = _mm512_sad_epu8(len, zero);
+        let mut found = [[0; 8]; 2];
+        // SAFETY: both stores, which need no alignment, are of just 64 bytes.
+        unsafe {
+            _mm512_storeu_si512(found[0].as_mut_ptr().cast(), bits);
+            _mm512_storeu_si512(found[1].as_mut_ptr().cast(), sum);
+        }
+        Some(found)
     }
 
     #[inline]

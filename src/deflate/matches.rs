@@ -10,16 +10,22 @@ use super::{Effort, Mark, Row};
 const SHAPES: usize = 512;
 /// Marks that are kept, of some 30 a row.
 const MARKS: usize = 4096;
-/// Marks of one row that are looked at.
-const ROW_MARKS_MAX: usize = 512;
+/// Marks of one row that are looked at, and for how many bytes of it there may be one: each costs
+/// time, and a column with its name is longer.
+const ROW_MARKS_MAX: usize = 256;
+const MARK_BYTES: usize = 8;
 /// A column that is not the template's next one is looked for among so many.
 const AHEAD: usize = 12;
+/// That is given up for a row where it failed so often.
+const AHEAD_FAILS_MAX: usize = 8;
 /// A stretch begins as far before its column: the end of the value before it may be alike.
 const BACK: usize = 16;
 /// Places of word starts that are kept. A window has some thousand in what is left over.
 const WORDS_BITS: u32 = 12;
 /// Bytes that a word start and what follows must have in common with another.
 const WORD_BYTES: usize = 6;
+/// Shorter matches of words are left alone: they take more time than they save bytes.
+const WORD_MATCH_MIN: usize = 7;
 /// What is left over is searched from this length on.
 const GAP_FAST: usize = 64;
 const GAP_DENSE: usize = 8;
@@ -41,6 +47,55 @@ struct Template {
     marks_len: u32,
 }
 
+/// A part of a row that is compared with what lies at one distance.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stretch {
+    /// Which of its first bytes are equal.
+    mask: u64,
+    /// Position of the first of them.
+    at: u32,
+    /// No match begins here or further on.
+    to: u32,
+    distance: u32,
+}
+
+/// The stretches of a row. They are looked up, and their first bytes compared, all before the first
+/// is made matches of: what a match depends on is there when its turn comes, and a branch that was
+/// guessed wrong costs no waiting for memory.
+#[derive(Debug)]
+struct Stretches {
+    all: Box<[Stretch; STRETCHES]>,
+    len: usize,
+}
+
+/// A mark makes at most two.
+const STRETCHES: usize = 2 * ROW_MARKS_MAX + 2;
+
+impl Stretches {
+    fn all(&self) -> &[Stretch] {
+        self.all.get(..self.len).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn add(&mut self, cpu: impl Cpu, window: &Window, start: usize, to: usize, distance: u32) {
+        let is_near = distance.wrapping_sub(1) < WINDOW_BYTES as u32;
+        let at = start.saturating_sub(BACK).max(distance as usize);
+        if is_near
+            && start < to
+            && at < to
+            && let Some(stretch) = self.all.get_mut(self.len)
+        {
+            *stretch = Stretch {
+                mask: equal_mask(cpu, window.bytes(), at, at.wrapping_sub(distance as usize)),
+                at: at as u32,
+                to: to as u32,
+                distance,
+            };
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+}
+
 /// What is known of the rows so far.
 #[derive(Debug)]
 pub(super) struct Matcher {
@@ -54,6 +109,7 @@ pub(super) struct Matcher {
     marks_at: usize,
     /// Where each column last was.
     columns: [u32; 256],
+    stretches: Stretches,
     gaps: Gaps,
     found: Found,
 }
@@ -115,6 +171,10 @@ impl Matcher {
             marks: Box::new([Mark(0); MARKS]),
             marks_at: 0,
             columns: [0; 256],
+            stretches: Stretches {
+                all: Box::new([Stretch::default(); STRETCHES]),
+                len: 0,
+            },
             gaps: Gaps {
                 gap_least: GAP_FAST,
                 words: Box::new([0; 1 << WORDS_BITS]),
@@ -152,7 +212,8 @@ impl Matcher {
         let len = row.bytes.len();
         let row_at = window.end().wrapping_sub(len);
         let place = window.place(row_at);
-        let marks = row.marks.get(..ROW_MARKS_MAX).unwrap_or(row.marks);
+        let marks_max = ROW_MARKS_MAX.min(len / MARK_BYTES);
+        let marks = row.marks.get(..marks_max).unwrap_or(row.marks);
         let near = |key: u32| {
             let known = self.templates[slot(key)];
             let is_near = place.wrapping_sub(known.place).wrapping_sub(1) < WINDOW_BYTES as u32;
@@ -167,6 +228,10 @@ impl Matcher {
         let at_of = |mark: &Mark| row_at.wrapping_add(mark.at().min(len));
         let (mut ours_at, mut theirs_at) = (0usize, 0usize);
         let (mut start, mut apart) = (row_at, 0u32);
+        let mut ahead_max = AHEAD;
+        let mut fails = 0usize;
+        let stretches = &mut self.stretches;
+        stretches.len = 0;
         loop {
             // marks of equal columns that are as far apart as those before differ by as much
             while let (Some(ours), Some(theirs)) = (marks.get(ours_at), theirs.get(theirs_at))
@@ -177,29 +242,32 @@ impl Matcher {
             }
             let end = marks.get(ours_at).map_or(window.end(), at_of);
             let stretch = distance.wrapping_add((apart as i32 >> 8) as u32);
-            self.gaps.scan(cpu, window, tokens, start, end, stretch);
+            stretches.add(cpu, window, start, end, stretch);
             let Some(mark) = marks.get(ours_at) else {
                 break;
             };
             start = end;
-            let ahead = theirs.iter().skip(theirs_at).take(AHEAD);
-            let found = ahead
-                .clone()
-                .position(|theirs| theirs.column() == mark.column());
-            if let Some((skipped, theirs)) =
-                found.and_then(|at| Some((at, theirs.get(theirs_at + at)?)))
-            {
-                theirs_at += skipped;
-                apart = mark.0.wrapping_sub(theirs.0);
+            let ahead = theirs.get(theirs_at..).unwrap_or_default();
+            let mut ahead = ahead.iter().take(ahead_max);
+            if let Some(found) = ahead.position(|theirs| theirs.column() == mark.column()) {
+                theirs_at = theirs_at.wrapping_add(found);
+                apart = theirs
+                    .get(theirs_at)
+                    .map_or(0, |theirs| mark.0.wrapping_sub(theirs.0));
             } else {
                 // this column alone, where it was last
-                ours_at += 1;
+                fails = fails.wrapping_add(1);
+                ahead_max = if fails < AHEAD_FAILS_MAX { AHEAD } else { 1 };
+                ours_at = ours_at.wrapping_add(1);
                 let end = marks.get(ours_at).map_or(window.end(), at_of);
                 let column = self.columns[usize::from(mark.column())];
                 let stretch = place.wrapping_add(mark.at() as u32).wrapping_sub(column);
-                self.gaps.scan(cpu, window, tokens, start, end, stretch);
+                stretches.add(cpu, window, start, end, stretch);
                 start = end;
             }
+        }
+        for stretch in self.stretches.all() {
+            self.gaps.scan(cpu, window, tokens, *stretch);
         }
         for mark in marks {
             self.columns[usize::from(mark.column())] = place.wrapping_add(mark.at() as u32);
@@ -238,31 +306,29 @@ impl Matcher {
 }
 
 impl Gaps {
-    /// Makes matches of all that repeats what lies at this distance, and begins before `to`.
+    /// Makes matches of all that begins in this stretch and repeats what lies at its distance.
     #[inline(always)]
-    fn scan(
-        &mut self,
-        cpu: impl Cpu,
-        window: &Window,
-        tokens: &mut Tokens,
-        start: usize,
-        to: usize,
-        distance: u32,
-    ) {
-        if distance.wrapping_sub(1) >= WINDOW_BYTES as u32 {
-            return;
-        }
-        let distance = distance as usize;
+    fn scan(&mut self, cpu: impl Cpu, window: &Window, tokens: &mut Tokens, stretch: Stretch) {
         let (bytes, end) = (window.bytes(), window.end());
-        let mut at = start
-            .saturating_sub(BACK)
-            .max(tokens.covered())
-            .max(distance);
-        while at < to {
-            let mask = equal_mask(cpu, bytes, at, at.wrapping_sub(distance));
+        let (to, distance) = (stretch.to as usize, stretch.distance as usize);
+        let (mut at, mut mask) = (stretch.at as usize, stretch.mask);
+        let covered = tokens.covered().saturating_sub(at);
+        if covered < MASK_BYTES / 2 {
+            mask &= u64::MAX << (covered & 63);
+        } else {
+            at = at.wrapping_add(covered);
+            if at >= to {
+                return;
+            }
+            mask = equal_mask(cpu, bytes, at, at.wrapping_sub(distance));
+        }
+        loop {
             let pairs = mask & mask >> 1;
             // a bit where a run of four begins
             let mut starts = pairs & pairs >> 2;
+            if starts == 0 {
+                at = at.wrapping_add(MASK_BYTES - 3);
+            }
             while starts != 0 {
                 let first = starts.trailing_zeros() as usize;
                 let start = at.wrapping_add(first);
@@ -270,36 +336,37 @@ impl Gaps {
                     return;
                 }
                 let ones = (!(mask >> first)).trailing_zeros() as usize;
-                let mut len = ones;
-                if first.wrapping_add(ones) == MASK_BYTES {
-                    let next = start.wrapping_add(len);
+                let next = first.wrapping_add(ones);
+                if next >= MASK_BYTES {
+                    let next = start.wrapping_add(ones);
                     let most = end.saturating_sub(next);
-                    len = len.wrapping_add(equal_len(
-                        cpu,
-                        bytes,
-                        next,
-                        next.wrapping_sub(distance),
-                        most,
-                    ));
+                    let from = next.wrapping_sub(distance);
+                    let len = ones.wrapping_add(equal_len(cpu, bytes, next, from, most));
+                    // bytes behind the end of the input are none
+                    let len = len.min(end.wrapping_sub(start));
+                    if len < MATCH_MIN {
+                        return;
+                    }
+                    self.push(window, tokens, start, len, distance);
+                    // on behind the byte that differs
+                    at = start.wrapping_add(len).wrapping_add(1);
+                    break;
                 }
-                // bytes behind the end of the input are none
-                len = len.min(end.wrapping_sub(start));
+                let len = ones.min(end.wrapping_sub(start));
                 if len < MATCH_MIN {
                     return;
                 }
                 self.push(window, tokens, start, len, distance);
-                let next = first.wrapping_add(len);
-                if next >= MASK_BYTES {
-                    // and the byte that differs
-                    at = start
-                        .wrapping_add(len)
-                        .wrapping_sub(MASK_BYTES - 3)
-                        .wrapping_add(1);
+                starts &= u64::MAX << next;
+                if starts == 0 {
+                    at = at.wrapping_add(MASK_BYTES - 3);
                     break;
                 }
-                starts &= u64::MAX << next;
             }
-            at = at.wrapping_add(MASK_BYTES - 3);
+            if at >= to {
+                return;
+            }
+            mask = equal_mask(cpu, bytes, at, at.wrapping_sub(distance));
         }
     }
 
@@ -369,7 +436,7 @@ impl Gaps {
                 }
                 let before = equal_before(bytes, start, from, start - tokens.covered());
                 let len = equal_len(cpu, bytes, start, from, to - start);
-                if before + len < MATCH_MIN {
+                if before + len < WORD_MATCH_MIN {
                     continue;
                 }
                 tokens.push(window, start - before, before + len, distance);

@@ -98,6 +98,12 @@ fn match_bits(len: usize, distance: usize) -> (u64, usize) {
 }
 
 impl Token {
+    /// All of it, in the form above.
+    #[inline(always)]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
     /// How many literals; at most [`RUN_MAX`].
     #[inline(always)]
     pub(super) fn run(self) -> usize {

@@ -11,7 +11,7 @@ pub(super) const BLOCK_BYTES: usize = 1024 * 1024 + 2 * FED_BYTES_MAX;
 /// A block that ended because the next bytes had no room holds more than this.
 pub(super) const BLOCK_BYTES_LEAST: usize = BLOCK_BYTES - FED_BYTES_MAX;
 /// Loads may reach as far behind the last byte.
-const PADDING_BYTES: usize = 128;
+const PADDING_BYTES: usize = 256;
 
 /// Input, with a place for every byte: positions are offsets in [`Window::bytes`].
 #[derive(Debug)]
