@@ -76,10 +76,12 @@ pub(super) fn write(out: &mut BitWriter, tokens: &Tokens, raw: &[u8], is_last: b
     let dynamic_bits = 3 + head.bits() + dynamic.bits(&counts);
     let fixed_bits = 3 + fixed.bits(&counts);
     let stored_bits = stored_bits(out.bits_len(), raw.len());
+    let shortest = stored_bits.min(fixed_bits).min(dynamic_bits);
+    let end = out.bits_len() + shortest;
     let last = u64::from(is_last);
-    if stored_bits <= dynamic_bits.min(fixed_bits) {
+    if stored_bits == shortest {
         write_stored(out, raw, is_last);
-    } else if fixed_bits <= dynamic_bits {
+    } else if fixed_bits == shortest {
         out.put(last | 1 << 1, 3);
         write_tokens(out, tokens, &fixed, fixed_bits, found);
     } else {
@@ -87,6 +89,8 @@ pub(super) fn write(out: &mut BitWriter, tokens: &Tokens, raw: &[u8], is_last: b
         head.write(out);
         write_tokens(out, tokens, &dynamic, dynamic_bits, found);
     }
+    // the room and the promise of `Encoder::raw_bytes_left` rest on it
+    assert_eq!(out.bits_len(), end, "a block is as long as was counted");
 }
 
 /// What stored blocks of so many bytes take, behind so many bits.
@@ -127,7 +131,7 @@ impl Counts {
                     let count = &mut part[usize::from(byte)];
                     *count = count.wrapping_add(1);
                 }
-                sums = sums.wrapping_add(1 << (12 * token.run() & 63));
+                sums = sums.wrapping_add(1 << ((12 * token.run()) & 63));
             }
             for (run, count) in runs.iter_mut().enumerate() {
                 *count += (sums >> (12 * run)) as u32 & 4095;
@@ -357,10 +361,10 @@ impl Tables {
         for (slot, (code, len)) in tables.literals.iter_mut().zip(literals) {
             *slot = entry(*code, *len);
         }
-        for at in 0..128 {
-            [tables.ascii.low[at], tables.ascii.high[at]] = bits[at].to_le_bytes();
-            tables.ascii.len[at] = codes.literals[at];
+        for (at, code) in bits.iter().enumerate().take(128) {
+            [tables.ascii.low[at], tables.ascii.high[at]] = code.to_le_bytes();
         }
+        tables.ascii.len.copy_from_slice(&codes.literals[..128]);
         tables.end_of_block = entry(bits[END_OF_BLOCK], codes.literals[END_OF_BLOCK]);
         let lengths = tables.lengths.iter_mut().enumerate();
         for (len, slot) in lengths.take(MATCH_MAX + 1).skip(3) {

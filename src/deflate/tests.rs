@@ -333,6 +333,32 @@ fn rows_alike_shrink_more_with_marks_than_without() {
 }
 
 #[test]
+fn what_was_fed_before_a_flush_or_a_full_block_is_still_within_reach() {
+    let mut random = fastrand::Rng::with_seed(8);
+    let noise: Vec<u8> = (0..20_000).map(|_| random.u8(b'a'..=b'z')).collect();
+    let marks: Vec<_> = (0..50)
+        .filter_map(|n| Mark::new(n * 400, n as u8))
+        .collect();
+    let row = Step::Row(noise.clone(), marks, 1, 1);
+    let plain = Step::Plain(noise);
+    let mut encoder = Encoder::new();
+    for (step, between) in [(&row, true), (&plain, true), (&row, false), (&plain, false)] {
+        let count = if between { 2 } else { BLOCK_BYTES / 20_000 + 1 };
+        let mut steps = Vec::new();
+        for _ in 0..count {
+            steps.extend([step.clone()]);
+            steps.extend(between.then_some(Step::Flush));
+        }
+        let alone = body_of(&mut encoder, &steps[..1]).len();
+        let again = body_of(&mut encoder, &steps).len() - alone;
+        assert!(
+            again < 300 * (count - 1),
+            "{again} of {count} times {alone}"
+        );
+    }
+}
+
+#[test]
 fn a_warm_encoder_allocates_nothing() {
     let mut random = fastrand::Rng::with_seed(7);
     let steps = steps_of(&mut random);
@@ -364,5 +390,5 @@ fn marks_keep_what_they_are_made_of() {
     }
     assert_eq!(Mark::new(1 << 24, 0), None);
     assert!(Mark::new(5, 255) < Mark::new(6, 0));
-    assert!(FED_BYTES_MAX < 1 << 24);
+    const { assert!(FED_BYTES_MAX < 1 << 24) };
 }

@@ -227,7 +227,7 @@ impl Tokens {
             window.bytes(),
             from.wrapping_add(fours.wrapping_mul(RUN_MAX)),
         );
-        let literals = u64::from(four) & !(u64::MAX << (left * 8 & 63));
+        let literals = u64::from(four) & !(u64::MAX << ((left * 8) & 63));
         let at = self.tokens_len.wrapping_add(fours);
         self.tokens[at] = Token(literals | (left as u64) << RUN_SHIFT | bits);
         self.tokens_len = at.wrapping_add(1);
