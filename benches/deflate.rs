@@ -61,7 +61,7 @@ impl Rows {
                 places.insert(name, at);
             }
         }
-        let hash = |to: &str| crc32fast::hash(row[places["DeviceVendor"]..places[to]].as_bytes());
+        let hash = |to: &str| crc32fast::hash(&row.as_bytes()[places["DeviceVendor"]..places[to]]);
         self.bytes.extend(row.bytes());
         self.rows.push((
             self.bytes.len(),

@@ -12,10 +12,10 @@
 //! the next column                                                   |------------------|
 //! ```
 //!
-//! 1. **Template.** The last row with the same [`Row::shape`] is looked up in a table. Both rows'
-//!    marks are walked in step; as long as columns stay as far apart as they were, they form one
-//!    *stretch* of one distance. A column that the template lacks is looked for where that column
-//!    last was in any row.
+//! 1. **Template.** The last row with the same [`Row::shape`], or else the same [`Row::family`], is
+//!    looked up in a table. Both rows' marks are walked in step; as long as columns stay as far apart as
+//!    they were, they form one *stretch* of one distance. A column that the template lacks is looked
+//!    for where that column last was in any row.
 //! 2. **Scan.** A stretch is compared with what lies at its distance, 64 bytes at a time, into a mask
 //!    with one bit for each byte that is equal. The runs of ones in the mask are the matches, those
 //!    after a difference too, with no search.
@@ -30,6 +30,10 @@
 //!
 //! **How long a body can become.** A block is never longer than its bytes stored, so what is fed
 //! costs 5 bytes for each 65,535 at the very worst: see [`Encoder::raw_bytes_left`].
+//!
+//! **What it takes.** Some 3.5 MB, allocated once, of which bodies that shrink touch half. The inner
+//! loops are compiled for AVX2 and AVX-512 too and chosen at run time, to the same bytes: a tenth, and a
+//! fifth, less time than the portable form.
 //!
 //! Nothing here knows the rest of the program.
 
@@ -237,7 +241,7 @@ impl Encoder {
     ///
     /// No block is longer than its bytes stored: 8 bits a byte, and 40 bits for each 65,535 bytes
     /// begun, of which the first in a block may need 2 more to reach a byte's end. A block that ends of
-    /// its own holds [`BLOCK_BYTES_LEAST`] or more. So `n` bytes from the last flush on cost at most
+    /// its own holds `BLOCK_BYTES_LEAST` or more. So `n` bytes from the last flush on cost at most
     /// `8 n + 40 (n / 65,535) + 42 (n / least + 1)` bits, and what ends the body comes to 10 bits, up
     /// to 7 to a byte's end, and the trailer.
     #[must_use]
