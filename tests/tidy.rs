@@ -258,6 +258,9 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("listenfd", &["supervisor.rs"]),
 ];
 
+/// The only file that may be unsafe; the lint is opened there alone as well.
+const UNSAFE: &[&str] = &["deflate/cpu.rs"];
+
 /// Lines of a file without its tests.
 const LINES_MAX: usize = 500;
 /// Files that may be longer, and why.
@@ -485,8 +488,13 @@ fn words_that_have_no_place_here_are_nowhere() {
         let mut tokens = source
             .code
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        if tokens.any(|token| token == "unsafe") {
-            breaches.push(format!("src/{} is not safe", source.name));
+        let is_meant = source.is_in(UNSAFE);
+        if tokens.any(|token| token == "unsafe") != is_meant {
+            breaches.push(format!(
+                "src/{} is{} safe",
+                source.name,
+                if is_meant { "" } else { " not" }
+            ));
         }
     }
     assert_none(&breaches);
