@@ -409,7 +409,7 @@ mod tests {
         for (index, row) in rows.iter().enumerate() {
             // two rows a read
             page.write_row(Mono(at + index as u64 / 2), usize::MAX, |out| {
-                out.extend(row)
+                out.extend_from_slice(row)
             })
             .unwrap();
         }

@@ -41,13 +41,15 @@ use crate::filter::{Effect, Filters, Verdict};
 use crate::frame::{End, Frame};
 use crate::limits::COLUMN_BYTES_MAX;
 use crate::metrics::{Counter, Tally};
-use crate::page::{Pages, RowPage};
+use crate::page::pen::LEAD_BYTES_MAX;
+use crate::page::{Lead, Look, Pages, Pen, RowPage};
 use crate::parse::asa::{self, Line};
 use crate::parse::{self, Escapes, Flaw, Origin, Pair, Record, cef, time};
-use keys::KeyTable;
+use keys::{KeyTable, Slot};
 use row::Row;
 use sight::{Read, Sight};
 use std::net::IpAddr;
+use value::TimeText;
 
 /// The service replaces a `TimeGenerated` older than this by the time of receipt...
 const TIME_AGE_MAX_NS: i64 = 2 * 86_400 * 1_000_000_000;
@@ -55,19 +57,34 @@ const TIME_AGE_MAX_NS: i64 = 2 * 86_400 * 1_000_000_000;
 const TIME_AHEAD_MAX_NS: i64 = 86_400 * 1_000_000_000;
 /// The most that JSON makes of one byte of text: `\u0000`.
 const ESCAPED_BYTES_MAX: usize = 6;
-/// Of one column's name with quotes and punctuation, at most.
-const LEAD_BYTES_MAX: usize = 48;
 
 // columns that no key fills, or that not only a key fills
-const VENDOR: ColumnId = id("DeviceVendor");
-const PRODUCT: ColumnId = id("DeviceProduct");
-const VERSION: ColumnId = id("DeviceVersion");
-const CLASS_ID: ColumnId = id("DeviceEventClassID");
-const ACTIVITY: ColumnId = id("Activity");
-const SEVERITY: ColumnId = id("LogSeverity");
-const MESSAGE: ColumnId = id("Message");
-const COMPUTER: ColumnId = id("Computer");
-const COLLECTOR: ColumnId = id("CollectorHostName");
+const TIME: ColumnId = id("TimeGenerated");
+const VENDOR: Column = Column::new("DeviceVendor", b",\"DeviceVendor\":\"");
+const PRODUCT: Column = Column::new("DeviceProduct", b",\"DeviceProduct\":\"");
+const VERSION: Column = Column::new("DeviceVersion", b",\"DeviceVersion\":\"");
+const CLASS_ID: Column = Column::new("DeviceEventClassID", b",\"DeviceEventClassID\":\"");
+const ACTIVITY: Column = Column::new("Activity", b",\"Activity\":\"");
+const SEVERITY: Column = Column::new("LogSeverity", b",\"LogSeverity\":\"");
+const MESSAGE: Column = Column::new("Message", b",\"Message\":\"");
+const COMPUTER: Column = Column::new("Computer", b",\"Computer\":\"");
+const COLLECTOR: Column = Column::new("CollectorHostName", b",\"CollectorHostName\":\"");
+
+/// A text column that is written by name.
+#[derive(Debug)]
+struct Column {
+    id: ColumnId,
+    lead: Lead,
+}
+
+impl Column {
+    const fn new(name: &str, lead: &[u8]) -> Self {
+        Column {
+            id: id(name),
+            lead: Lead::new(lead),
+        }
+    }
+}
 
 /// From where and when a frame came.
 #[derive(Debug, Clone, Copy)]
@@ -114,14 +131,11 @@ impl<'f> Draft<'f> {
     /// over all bits; not against an adversary, who would gain nothing.
     #[must_use]
     pub fn kind(&self) -> u64 {
-        let (vendor, product) = match &self.parsed {
-            Parsed::Record(record) => (record.header.vendor, record.header.product),
-            Parsed::Cisco(line) => (&b"Cisco"[..], line.product().as_bytes()),
-            Parsed::Not(..) => return 0,
-        };
-        let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
-        let vendor = vendor.iter().fold(0xCBF2_9CE4_8422_2325, fold);
-        product.iter().fold(vendor, fold)
+        match &self.parsed {
+            Parsed::Record(record) => record.family(),
+            Parsed::Cisco(line) => parse::fold(1, line.product().as_bytes()),
+            Parsed::Not(..) => 0,
+        }
     }
 }
 
@@ -163,12 +177,54 @@ pub struct Mapper {
 /// The pairs of the record at hand, kept so that their memory is used again.
 #[derive(Debug)]
 struct Scratch {
-    /// In order, each with the index of its target in the key table if it goes to columns.
-    pairs: Vec<(Pair, Option<u8>)>,
+    /// The pairs, each with the index of its target in the key table if it goes to columns.
+    scan: cef::Scan,
     /// For each target, the number of the last record that named it and the index of its last pair.
-    last: Vec<(u64, usize)>,
-    /// Number of the record at hand; it saves clearing `last`.
-    record: u64,
+    last: Vec<(u32, u32)>,
+    /// `last` was noted for the record at hand.
+    has_places: bool,
+    /// Number of the last record whose places were noted; it saves clearing `last`.
+    record: u32,
+}
+
+impl Scratch {
+    /// Notes where the last pair of each target is, and lets only that one go to columns.
+    #[inline(never)]
+    fn note_places(&mut self) {
+        self.record = self.record.wrapping_add(1);
+        if self.record == 0 {
+            // what was noted four billion records ago is not of this one
+            self.last.fill((0, 0));
+            self.record = 1;
+        }
+        for index in 0..self.scan.pairs.len() {
+            let known = self
+                .scan
+                .pairs
+                .get(index)
+                .map(|pair| usize::from(pair.known));
+            let Some(seat) = known.and_then(|known| self.last.get_mut(known)) else {
+                continue;
+            };
+            let (record, earlier) = *seat;
+            *seat = (self.record, index as u32);
+            if record == self.record
+                && let Some(earlier) = self.scan.pairs.get_mut(earlier as usize)
+            {
+                earlier.known = Pair::UNKNOWN;
+            }
+        }
+    }
+
+    /// The last pair of a target.
+    fn last_of(&self, target: u8) -> Option<&Pair> {
+        let pairs = &self.scan.pairs;
+        if !self.has_places {
+            return pairs.iter().rev().find(|pair| pair.known == target);
+        }
+        let (record, index) = *self.last.get(usize::from(target))?;
+        (record == self.record).then(|| pairs.get(index as usize))?
+    }
 }
 
 /// What is remarked on a row.
@@ -183,9 +239,9 @@ impl Mapper {
     /// A mapper by these settings. `row_bytes_max` is the longest row that fits into one call.
     #[must_use]
     pub fn new(settings: &config::Map, row_bytes_max: usize) -> Self {
-        let mut collector = Vec::new();
+        let mut collector = Pen::default();
         Row::new(&mut collector, COLUMN_BYTES_MAX, None).text(
-            b",\"CollectorHostName\":\"",
+            &COLLECTOR.lead,
             settings.collector_host_name.as_bytes(),
             Escapes::None,
         );
@@ -194,11 +250,12 @@ impl Mapper {
             row_bytes_max,
             keys: KeyTable::new(),
             scratch: Scratch {
-                pairs: Vec::new(),
+                scan: cef::Scan::default(),
                 last: vec![(0, 0); columns::KEYS.len()],
+                has_places: false,
                 record: 0,
             },
-            collector,
+            collector: collector.bytes().to_vec(),
             stamp: (Wall(i64::MIN), Vec::new()),
             filters: None,
         }
@@ -399,7 +456,7 @@ impl Mapper {
             if let Some(edits) = &mut edits {
                 edits.begin_pass();
             }
-            let fill = |out: &mut Vec<u8>| {
+            let fill = |out: &mut Pen| {
                 let mut row = Row::new(out, column_bytes_max, edits);
                 write(self, &mut row, shortened);
                 row.notes
@@ -441,31 +498,32 @@ impl Mapper {
         if self.stamp.0 != wall {
             self.stamp.0 = wall;
             self.stamp.1.clear();
-            value::write_time(&mut self.stamp.1, wall);
+            if let Some(text) = TimeText::of(wall) {
+                self.stamp.1.extend_from_slice(text.bytes());
+            }
         }
     }
 
     /// The first pass: columns by key, the last of equal keys.
     fn sort_pairs(&mut self, extension: &[u8]) {
-        let Scratch {
-            pairs,
-            last,
-            record,
-        } = &mut self.scratch;
-        pairs.clear();
-        *record = record.wrapping_add(1);
-        cef::pairs(extension, |pair| {
-            let target = self.keys.find(pair.key.of(extension));
-            if let Some(seat) = target.and_then(|target| last.get_mut(usize::from(target))) {
-                if seat.0 == *record
-                    && let Some(earlier) = pairs.get_mut(seat.1)
-                {
-                    earlier.1 = None;
-                }
-                *seat = (*record, pairs.len());
+        let (keys, scratch) = (&self.keys, &mut self.scratch);
+        scratch
+            .scan
+            .read(extension, |start, end| keys.find(extension, start, end));
+        // bit by bit, the targets that were named
+        let mut named = [0u64; 4];
+        let mut is_twice = false;
+        for pair in &scratch.scan.pairs {
+            let bit = 1u64.wrapping_shl(pair.known.into());
+            if let Some(named) = named.get_mut(usize::from(pair.known / 64)) {
+                is_twice |= *named & bit != 0 && pair.known != Pair::UNKNOWN;
+                *named |= bit;
             }
-            pairs.push((pair, target));
-        });
+        }
+        scratch.has_places = is_twice || self.filters.is_some();
+        if scratch.has_places {
+            scratch.note_places();
+        }
     }
 
     /// A row of a record: both passes.
@@ -483,17 +541,20 @@ impl Mapper {
         }
         self.time_generated(row, record.origin.time, record.extension, source);
         let header = &record.header;
-        for (column, lead, text) in [
-            (VENDOR, &b",\"DeviceVendor\":\""[..], header.vendor),
-            (PRODUCT, b",\"DeviceProduct\":\"", header.product),
-            (VERSION, b",\"DeviceVersion\":\"", header.device_version),
-            (CLASS_ID, b",\"DeviceEventClassID\":\"", header.class_id),
-            (ACTIVITY, b",\"Activity\":\"", header.name),
-            (SEVERITY, b",\"LogSeverity\":\"", header.severity),
+        let family = record.family();
+        row.out.looks(Look {
+            shape: (record.shape(family) >> 32) as u32,
+            family: (family >> 32) as u32,
+        });
+        for (column, text) in [
+            (&VENDOR, header.vendor),
+            (&PRODUCT, header.product),
+            (&VERSION, header.device_version),
+            (&CLASS_ID, header.class_id),
+            (&ACTIVITY, header.name),
+            (&SEVERITY, header.severity),
         ] {
-            row.column(column, |row| {
-                row.text(lead, text.trim_ascii(), Escapes::Header)
-            });
+            row.text_column(column, text.trim_ascii(), Escapes::Header);
         }
         self.computer(row, record.origin, source);
         let has_more = self.columns(row, record.extension, source.received.wall);
@@ -522,16 +583,10 @@ impl Mapper {
         row.out.extend_from_slice(&self.stamp.1);
         row.out
             .extend_from_slice(b"\",\"DeviceVendor\":\"cefline\",\"DeviceProduct\":\"unparsed\"");
-        for (column, lead, text) in [
-            (CLASS_ID, &b",\"DeviceEventClassID\":\""[..], why.code()),
-            (ACTIVITY, b",\"Activity\":\"", why.explanation()),
-        ] {
-            row.column(column, |row| row.text(lead, text.as_bytes(), Escapes::None));
-        }
+        row.text_column(&CLASS_ID, why.code().as_bytes(), Escapes::None);
+        row.text_column(&ACTIVITY, why.explanation().as_bytes(), Escapes::None);
         self.computer(row, origin, source);
-        row.column(MESSAGE, |row| {
-            row.text(b",\"Message\":\"", frame.bytes, Escapes::None)
-        });
+        row.text_column(&MESSAGE, frame.bytes, Escapes::None);
         let marks = Marks {
             end: frame.end,
             flaw: None,
@@ -551,7 +606,9 @@ impl Mapper {
         extension: &[u8],
         source: Source,
     ) {
+        let row_start = row.out.len().saturating_sub(1);
         row.out.extend_from_slice(b"{\"TimeGenerated\":\"");
+        row.out.mark(row_start, TIME);
         let start = row.out.len();
         let text = match self.settings.time_generated {
             TimeGenerated::Received => None,
@@ -566,7 +623,11 @@ impl Mapper {
                     let ahead = wall.0.saturating_sub(now.0);
                     (TIME_AGE_MAX_NS.saturating_neg()..=TIME_AHEAD_MAX_NS).contains(&ahead)
                 });
-            row.notes.time_replaced = !wall.is_some_and(|wall| value::write_time(row.out, wall));
+            let text = wall.and_then(TimeText::of);
+            row.notes.time_replaced = text.is_none();
+            if let Some(text) = text {
+                row.out.extend_from_slice(text.bytes());
+            }
         }
         if row.out.len() == start {
             row.out.extend_from_slice(&self.stamp.1);
@@ -576,11 +637,11 @@ impl Mapper {
 
     /// `Computer`, by the syslog header or else the peer, and `CollectorHostName`.
     fn computer(&self, row: &mut Row<'_>, origin: Origin<'_>, source: Source) {
-        row.column(COMPUTER, |row| match origin.host {
-            Some(host) => row.text(b",\"Computer\":\"", host, Escapes::None),
-            None => row.address(b",\"Computer\":\"", source.peer),
+        row.column(COMPUTER.id, |row| match origin.host {
+            Some(host) => row.text(&COMPUTER.lead, host, Escapes::None),
+            None => row.address(&COMPUTER.lead, source.peer),
         });
-        row.column(COLLECTOR, |row| {
+        row.column(COLLECTOR.id, |row| {
             row.out.extend_from_slice(&self.collector);
             true
         });
@@ -589,31 +650,31 @@ impl Mapper {
     /// Writes the pairs that have columns. True if there are others, or values that do not fit.
     fn columns(&mut self, row: &mut Row<'_>, extension: &[u8], now: Wall) -> bool {
         let mut has_more = false;
-        for index in 0..self.scratch.pairs.len() {
-            let Some((pair, target)) = self.scratch.pairs.get(index).copied() else {
+        for index in 0..self.scratch.scan.pairs.len() {
+            let Some(pair) = self.scratch.scan.pairs.get(index) else {
                 break;
             };
-            let value = pair.value.of(extension);
-            if value.is_empty() {
+            if pair.value().is_empty() {
                 continue;
             }
-            let Some(target) = target.and_then(|index| self.keys.target(index)) else {
+            let Some(target) = self.keys.target(pair.known) else {
                 has_more = true;
                 continue;
             };
-            let mut fits = false;
-            for slot in &target.slots {
-                fits |= row.column(slot.column, |row| {
-                    row.value(slot, value, Escapes::Value, |text| {
-                        self.read_time(text, extension, now)
-                    })
-                });
+            let mut write = |slot: &Slot| {
+                row.pair(slot, extension, pair, |text| {
+                    self.read_time(text, extension, now)
+                })
+            };
+            let mut fits = write(&target.slot);
+            for slot in &target.more {
+                fits |= write(slot);
             }
             if !fits {
                 has_more = true;
                 row.notes.unfit = row.notes.unfit.saturating_add(1);
-                if let Some((_, target)) = self.scratch.pairs.get_mut(index) {
-                    *target = None;
+                if let Some(pair) = self.scratch.scan.pairs.get_mut(index) {
+                    pair.known = Pair::UNKNOWN;
                 }
             }
         }
@@ -627,11 +688,9 @@ impl Mapper {
             if !record.stray.is_empty() {
                 more.pair(b"", b"cefline.stray", record.stray);
             }
-            for (pair, target) in &self.scratch.pairs {
-                let value = pair.value.of(record.extension);
-                if target.is_none() && !value.is_empty() {
-                    let key = pair.key.of(record.extension);
-                    more.pair(guard(key), key, value);
+            for pair in &self.scratch.scan.pairs {
+                if pair.known == Pair::UNKNOWN && !pair.value().is_empty() {
+                    more.pair_of(record.extension, pair);
                 }
             }
         });
@@ -647,14 +706,13 @@ impl Mapper {
 
     /// The last value of a key that has a column.
     fn last_value<'f>(&self, key: &[u8], extension: &'f [u8]) -> Option<&'f [u8]> {
-        self.last_value_at(self.keys.find(key)?, extension)
+        self.last_value_at(self.keys.find_key(key)?, extension)
     }
 
     /// The same by the key's place in [`columns::KEYS`].
     fn last_value_at<'f>(&self, target: u8, extension: &'f [u8]) -> Option<&'f [u8]> {
-        let (record, index) = *self.scratch.last.get(usize::from(target))?;
-        let (pair, _) = self.scratch.pairs.get(index)?;
-        (record == self.scratch.record).then(|| pair.value.of(extension))
+        let pair = self.scratch.last_of(target)?;
+        Some(pair.value().of(extension))
     }
 
     /// A time of the record at hand: without a zone it is in the device's (`dtz`), or else in the
@@ -689,15 +747,6 @@ impl Marks {
             more.mark(b"cefline.mark", mark.as_bytes());
         }
         more.repeats();
-    }
-}
-
-/// What stands before a sender's key, so that none looks like a remark of ours.
-fn guard(key: &[u8]) -> &'static [u8] {
-    if key.starts_with(b"cefline.") {
-        b"_"
-    } else {
-        b""
     }
 }
 

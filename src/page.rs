@@ -10,9 +10,18 @@
 //! A page is filled on one core and read on another; it never holds half a row outside of
 //! [`RowPage::write_row`]. Its buffers are allocated once and go round: see [`crate::ring`].
 
+pub mod pen;
+
 use crate::clock::Mono;
 use crate::config::DestinationId;
+use crate::deflate::Row;
 use crate::limits::{PAGE_BYTES, PAGE_BYTES_SLACK};
+pub use pen::{Lead, Look, Pen};
+
+/// Marks that a page has room for from the beginning: rows have some thirty columns for a kilobyte.
+const MARKS: usize = PAGE_BYTES / 32;
+/// Rows likewise.
+const ROWS: usize = PAGE_BYTES / 256;
 
 /// Gives out the page for a row once it is known where that goes.
 pub trait Pages {
@@ -36,13 +45,24 @@ pub struct Arrival {
     pub rows_count: u32,
 }
 
+/// What is known of a row besides its bytes: hints for the encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hints {
+    /// Where its marks end; they begin where those of the row before end.
+    marks_end: u32,
+    /// What it looks like.
+    look: Look,
+}
+
 /// Rows as JSON, with where each ends and when they were received.
 #[derive(Debug, Default)]
 pub struct RowPage {
-    /// Rows, each led by a comma.
-    bytes: Vec<u8>,
-    /// End offset of each row in `bytes`; ascending, and the last equals `bytes.len()`.
+    /// Rows, each led by a comma, and where their columns begin.
+    pen: Pen,
+    /// End offset of each row; ascending, and the last equals `pen.len()`.
     ends: Vec<u32>,
+    /// Of each row, as many as `ends`.
+    hints: Vec<Hints>,
     /// In order of receipt; the sum of `rows_count` equals `ends.len()`.
     arrivals: Vec<Arrival>,
     /// When the page was handed to the ring.
@@ -56,8 +76,9 @@ impl RowPage {
     #[must_use]
     pub fn new() -> Self {
         RowPage {
-            bytes: Vec::with_capacity(PAGE_BYTES + PAGE_BYTES_SLACK),
-            ends: Vec::with_capacity(PAGE_BYTES / 256),
+            pen: Pen::new(PAGE_BYTES + PAGE_BYTES_SLACK, MARKS),
+            ends: Vec::with_capacity(ROWS),
+            hints: Vec::with_capacity(ROWS),
             arrivals: Vec::with_capacity(PAGE_BYTES / 1024),
             handed_at: Mono::default(),
             destination: DestinationId::SENTINEL,
@@ -73,21 +94,24 @@ impl RowPage {
         &mut self,
         at: Mono,
         row_bytes_max: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> T,
+        write: impl FnOnce(&mut Pen) -> T,
     ) -> Result<T, usize> {
-        let start = self.bytes.len();
-        self.bytes.push(b',');
-        let answer = write(&mut self.bytes);
-        let row_bytes = self.bytes.len().saturating_sub(start);
+        let marks = self.pen.marks().len();
+        let (answer, row_bytes) = self.open_row(write);
         // `ends` holds 32 bits; a page is handed over long before, so this is the row's fault too
-        let end = match u32::try_from(self.bytes.len()) {
+        let end = match u32::try_from(self.pen.len()) {
             Ok(end) if row_bytes <= row_bytes_max => end,
             _ => {
-                self.bytes.truncate(start);
+                self.pen.undo(marks);
                 return Err(row_bytes);
             }
         };
         self.ends.push(end);
+        self.hints.push(Hints {
+            // fewer than there are bytes
+            marks_end: u32::try_from(self.pen.marks().len()).unwrap_or(u32::MAX),
+            look: self.pen.look(),
+        });
         match self.arrivals.last_mut() {
             Some(last) if last.at == at => last.rows_count += 1,
             _ => self.arrivals.push(Arrival { at, rows_count: 1 }),
@@ -102,13 +126,11 @@ impl RowPage {
     pub fn measure_row<T>(
         &mut self,
         row_bytes_max: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> T,
+        write: impl FnOnce(&mut Pen) -> T,
     ) -> Result<usize, usize> {
-        let start = self.bytes.len();
-        self.bytes.push(b',');
-        write(&mut self.bytes);
-        let row_bytes = self.bytes.len().saturating_sub(start);
-        self.bytes.truncate(start);
+        let marks = self.pen.marks().len();
+        let (_, row_bytes) = self.open_row(write);
+        self.pen.undo(marks);
         if row_bytes <= row_bytes_max {
             Ok(row_bytes)
         } else {
@@ -116,10 +138,19 @@ impl RowPage {
         }
     }
 
+    /// Writes a row, and gives its length.
+    fn open_row<T>(&mut self, write: impl FnOnce(&mut Pen) -> T) -> (T, usize) {
+        let start = self.pen.len();
+        self.pen.begin();
+        self.pen.push(b',');
+        let answer = write(&mut self.pen);
+        (answer, self.pen.len().saturating_sub(start))
+    }
+
     /// True once the page should be handed over.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= PAGE_BYTES
+        self.pen.len() >= PAGE_BYTES
     }
 
     /// True if nothing is to be added: it is full, or the row that it was opened for was not written.
@@ -143,7 +174,7 @@ impl RowPage {
     /// How many bytes of JSON.
     #[must_use]
     pub fn bytes_len(&self) -> usize {
-        self.bytes.len()
+        self.pen.len()
     }
 
     /// End offset of each row in [`RowPage::bytes`].
@@ -155,7 +186,25 @@ impl RowPage {
     /// The rows, each led by a comma.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.pen.bytes()
+    }
+
+    /// The row of this number, with what is known of it.
+    #[must_use]
+    pub fn row(&self, index: usize) -> Option<Row<'_>> {
+        let hints = self.hints.get(index)?;
+        let (start, marks_start) = match index.checked_sub(1) {
+            None => (0, 0),
+            Some(before) => (*self.ends.get(before)?, self.hints.get(before)?.marks_end),
+        };
+        let end = *self.ends.get(index)?;
+        let marks = marks_start as usize..hints.marks_end as usize;
+        Some(Row {
+            bytes: self.bytes().get(start as usize..end as usize)?,
+            marks: self.pen.marks().get(marks).unwrap_or_default(),
+            shape: hints.look.shape,
+            family: hints.look.family,
+        })
     }
 
     /// The first row of a page, with an LF behind it instead of the comma before it. For people who
@@ -164,9 +213,9 @@ impl RowPage {
         let Some(end) = self.ends.first() else {
             return &[];
         };
-        self.bytes.truncate(*end as usize);
-        self.bytes.push(b'\n');
-        self.bytes.get(1..).unwrap_or_default()
+        self.pen.truncate(*end as usize);
+        self.pen.push(b'\n');
+        self.pen.bytes().get(1..).unwrap_or_default()
     }
 
     /// When the rows were received, in order.
@@ -206,10 +255,11 @@ impl RowPage {
 
     /// Forgets the rows and keeps the buffers, unless a giant row has made them grow.
     pub fn reset(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(PAGE_BYTES + PAGE_BYTES_SLACK);
+        self.pen.reset(PAGE_BYTES + PAGE_BYTES_SLACK, 2 * MARKS);
         self.ends.clear();
-        self.ends.shrink_to(PAGE_BYTES / 64);
+        self.ends.shrink_to(4 * ROWS);
+        self.hints.clear();
+        self.hints.shrink_to(4 * ROWS);
         self.arrivals.clear();
         self.arrivals.shrink_to(PAGE_BYTES / 256);
         self.destination = DestinationId::SENTINEL;

@@ -89,8 +89,8 @@ fn stated(
     .map(|(name, text)| (name, unescaped(text, parse::Escapes::Header).trim().into()));
     let mut extensions = BTreeMap::new();
     cef::pairs(record.extension, |pair| {
-        let key = unescaped(pair.key.of(record.extension), parse::Escapes::None);
-        let value = unescaped(pair.value.of(record.extension), parse::Escapes::Value);
+        let key = unescaped(pair.key().of(record.extension), parse::Escapes::None);
+        let value = unescaped(pair.value().of(record.extension), parse::Escapes::Value);
         extensions.insert(key, value);
     });
     (header.into(), extensions)
@@ -167,8 +167,8 @@ fn check_row(raw: &str) {
         .get("AdditionalExtensions")
         .map_or_else(Vec::new, |more| more.as_str().unwrap().split(';').collect());
     cef::pairs(record.extension, |pair| {
-        let key = unescaped(pair.key.of(record.extension), parse::Escapes::None);
-        let value = unescaped(pair.value.of(record.extension), parse::Escapes::Value);
+        let key = unescaped(pair.key().of(record.extension), parse::Escapes::None);
+        let value = unescaped(pair.value().of(record.extension), parse::Escapes::Value);
         if value.is_empty() {
             return;
         }

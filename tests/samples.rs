@@ -97,8 +97,8 @@ fn every_sample_is_read_as_it_says() {
         let mut extensions = BTreeMap::new();
         cef::pairs(record.extension, |pair| {
             extensions.insert(
-                unescaped(pair.key.of(record.extension), Escapes::None),
-                unescaped(pair.value.of(record.extension), Escapes::Value),
+                unescaped(pair.key().of(record.extension), Escapes::None),
+                unescaped(pair.value().of(record.extension), Escapes::Value),
             );
         });
         assert_eq!(extensions, sample.extensions, "{name}");

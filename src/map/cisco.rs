@@ -10,6 +10,8 @@ use super::row::Row;
 use super::{ACTIVITY, CLASS_ID, MESSAGE, Mapper, Marks, PRODUCT, SEVERITY, Source};
 use crate::frame::End;
 use crate::metrics::{Counter, Tally};
+use crate::page::Look;
+use crate::parse;
 use crate::parse::Escapes;
 use crate::parse::asa::{FIELDS_MAX, Fields, Line};
 
@@ -36,19 +38,20 @@ impl Mapper {
         end: End,
         shortened: bool,
     ) {
+        let family = parse::fold(1, line.product().as_bytes());
+        row.out.looks(Look {
+            shape: (parse::fold(family, line.id) >> 32) as u32,
+            family: (family >> 32) as u32,
+        });
         self.time_generated(row, line.origin.time, &[], source);
         row.out.extend_from_slice(b",\"DeviceVendor\":\"Cisco\"");
-        for (column, lead, text) in [
-            (
-                PRODUCT,
-                &b",\"DeviceProduct\":\""[..],
-                line.product().as_bytes(),
-            ),
-            (CLASS_ID, b",\"DeviceEventClassID\":\"", line.id),
-            (ACTIVITY, b",\"Activity\":\"", line.activity().as_bytes()),
-            (SEVERITY, b",\"LogSeverity\":\"", line.level),
+        for (column, text) in [
+            (&PRODUCT, line.product().as_bytes()),
+            (&CLASS_ID, line.id),
+            (&ACTIVITY, line.activity().as_bytes()),
+            (&SEVERITY, line.level),
         ] {
-            row.column(column, |row| row.text(lead, text, Escapes::None));
+            row.text_column(column, text, Escapes::None);
         }
         self.computer(row, line.origin, source);
         // bit by bit, which fields have no column or do not fit theirs
@@ -58,9 +61,7 @@ impl Mapper {
                 others |= 1u64.checked_shl(index as u32).unwrap_or(0);
             }
         }
-        row.column(MESSAGE, |row| {
-            row.text(b",\"Message\":\"", line.text, Escapes::None)
-        });
+        row.text_column(&MESSAGE, line.text, Escapes::None);
         let marks = Marks {
             end,
             flaw: None,
@@ -81,12 +82,12 @@ impl Mapper {
 
     /// Writes a field into the columns of its name. False if it has none, or does not fit.
     fn cisco_column(&self, row: &mut Row<'_>, name: &str, value: &[u8], source: Source) -> bool {
-        let target = self.keys.find(name.as_bytes());
+        let target = self.keys.find_key(name.as_bytes());
         let Some(target) = target.and_then(|index| self.keys.target(index)) else {
             return false;
         };
         let mut fits = false;
-        for slot in &target.slots {
+        for slot in std::iter::once(&target.slot).chain(&target.more) {
             let now = source.received.wall;
             fits |= row.column(slot.column, |row| {
                 row.value(slot, value, Escapes::None, |text| {

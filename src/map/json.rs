@@ -6,6 +6,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use crate::page::Pen;
 use crate::parse::Escapes;
 
 /// How a text is written.
@@ -48,7 +49,7 @@ impl Room {
     }
 
     /// Appends `text` to `out`, as far as there is room; nothing once something did not fit.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, text: &[u8], style: Style) {
+    pub(super) fn write(&mut self, out: &mut Pen, text: &[u8], style: Style) {
         // nearly all texts are clean and fit
         match self.bytes_left.checked_sub(text.len()) {
             Some(left) if !self.cut && is_clean(text, style.semicolon != b';') => {
@@ -60,14 +61,14 @@ impl Room {
     }
 
     /// Appends text that holds only clean bytes, such as a key and its punctuation.
-    pub(super) fn write_clean(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+    pub(super) fn write_clean(&mut self, out: &mut Pen, text: &[u8]) {
         if !self.cut {
             self.push(out, text);
         }
     }
 
     #[inline(never)]
-    fn write_by_runs(&mut self, out: &mut Vec<u8>, text: &[u8], style: Style) {
+    fn write_by_runs(&mut self, out: &mut Pen, text: &[u8], style: Style) {
         let mut rest = text;
         while !self.cut {
             let clean = clean_len(rest, style.semicolon != b';');
@@ -89,7 +90,7 @@ impl Room {
     }
 
     /// Bytes that need no escape.
-    fn push(&mut self, out: &mut Vec<u8>, run: &[u8]) {
+    fn push(&mut self, out: &mut Pen, run: &[u8]) {
         match self.bytes_left.checked_sub(run.len()) {
             Some(left) => {
                 self.bytes_left = left;
@@ -104,12 +105,12 @@ impl Room {
     }
 
     /// One ASCII character in the place of the first byte of `tail`.
-    fn one<'t>(&mut self, out: &mut Vec<u8>, byte: u8, tail: &'t [u8]) -> &'t [u8] {
+    fn one<'t>(&mut self, out: &mut Pen, byte: u8, tail: &'t [u8]) -> &'t [u8] {
         self.character(out, byte);
         tail.get(1..).unwrap_or_default()
     }
 
-    fn character(&mut self, out: &mut Vec<u8>, byte: u8) {
+    fn character(&mut self, out: &mut Pen, byte: u8) {
         let Some(left) = self.bytes_left.checked_sub(1) else {
             self.cut = true;
             return;
@@ -131,7 +132,7 @@ impl Room {
     }
 
     /// `tail` begins with a backslash.
-    fn backslash<'t>(&mut self, out: &mut Vec<u8>, tail: &'t [u8], escapes: Escapes) -> &'t [u8] {
+    fn backslash<'t>(&mut self, out: &mut Pen, tail: &'t [u8], escapes: Escapes) -> &'t [u8] {
         match tail.get(1).and_then(|next| escapes.of(*next)) {
             Some(byte) => {
                 self.character(out, byte);
@@ -142,7 +143,7 @@ impl Room {
     }
 
     /// `tail` begins beyond ASCII: the run of such bytes is valid by itself or it is not.
-    fn beyond_ascii<'t>(&mut self, out: &mut Vec<u8>, tail: &'t [u8]) -> &'t [u8] {
+    fn beyond_ascii<'t>(&mut self, out: &mut Pen, tail: &'t [u8]) -> &'t [u8] {
         let len = tail.iter().take_while(|byte| !byte.is_ascii()).count();
         let (run, rest) = tail.split_at_checked(len).unwrap_or((tail, &[]));
         match std::str::from_utf8(run) {
@@ -160,7 +161,7 @@ impl Room {
         rest
     }
 
-    fn wide(&mut self, out: &mut Vec<u8>, character: char) {
+    fn wide(&mut self, out: &mut Pen, character: char) {
         match self.bytes_left.checked_sub(character.len_utf8()) {
             Some(left) if !self.cut => {
                 self.bytes_left = left;
@@ -252,10 +253,10 @@ mod tests {
     use super::*;
 
     fn written(text: &[u8], style: Style, room: usize) -> (String, Room) {
-        let mut out = Vec::new();
+        let mut out = Pen::default();
         let mut room = Room::new(room);
         room.write(&mut out, text, style);
-        let json = format!("\"{}\"", String::from_utf8(out).unwrap());
+        let json = format!("\"{}\"", std::str::from_utf8(out.bytes()).unwrap());
         (serde_json::from_str(&json).unwrap(), room)
     }
 

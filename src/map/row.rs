@@ -5,14 +5,16 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use super::Column;
 use super::json::{Room, Style};
 use super::keys::Slot;
-use super::value;
+use super::value::{self, TimeText};
 use crate::clock::Wall;
 use crate::columns::{self, ColumnId, Kind};
 use crate::filter::Edits;
 use crate::metrics::{Counter, Tally};
-use crate::parse::Escapes;
+use crate::page::{Lead, Pen};
+use crate::parse::{Escapes, Pair};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -47,7 +49,7 @@ impl Notes {
 #[derive(Debug)]
 pub(super) struct Row<'o> {
     /// Where to.
-    pub(super) out: &'o mut Vec<u8>,
+    pub(super) out: &'o mut Pen,
     /// Longest text of a column.
     column_bytes_max: usize,
     /// What has happened.
@@ -58,7 +60,7 @@ pub(super) struct Row<'o> {
 
 impl<'o> Row<'o> {
     pub(super) fn new(
-        out: &'o mut Vec<u8>,
+        out: &'o mut Pen,
         column_bytes_max: usize,
         edits: Option<&'o mut Edits>,
     ) -> Self {
@@ -74,14 +76,43 @@ impl<'o> Row<'o> {
     /// back is what they save.
     #[inline]
     pub(super) fn column(&mut self, column: ColumnId, write: impl Fn(&mut Self) -> bool) -> bool {
+        let start = self.out.len();
         let edit = match &self.edits {
             None => None,
             Some(edits) => edits.of_column(column),
         };
-        match edit {
+        let fits = match edit {
             None => write(self),
             Some((bytes_max, rule)) => self.edited(bytes_max, rule, write),
+        };
+        self.out.mark(start, column);
+        fits
+    }
+
+    /// The same for a column of the extension. False if its value does not fit.
+    #[inline]
+    pub(super) fn pair(
+        &mut self,
+        slot: &Slot,
+        extension: &[u8],
+        pair: &Pair,
+        read_time: impl Fn(&[u8]) -> Option<Wall>,
+    ) -> bool {
+        let (start, end) = (pair.value().start(), pair.value().end());
+        // nearly all hold text that may be copied as it is
+        if slot.kind == Kind::Text
+            && pair.is_clean
+            && end.wrapping_sub(start) <= self.column_bytes_max
+            && self.edits.is_none()
+        {
+            let at = self.out.len();
+            self.out.member(&slot.lead, extension, start, end);
+            self.out.mark(at, slot.column);
+            return true;
         }
+        self.column(slot.column, |row| {
+            row.value(slot, pair.value().of(extension), Escapes::Value, &read_time)
+        })
     }
 
     #[inline(never)]
@@ -136,12 +167,18 @@ impl<'o> Row<'o> {
 
     /// A text column, left out if the text is empty. `lead` holds the comma, the name, the colon
     /// and the opening quote. Always true: text fits.
-    pub(super) fn text(&mut self, lead: &[u8], text: &[u8], escapes: Escapes) -> bool {
+    pub(super) fn text(&mut self, lead: &Lead, text: &[u8], escapes: Escapes) -> bool {
         if !text.is_empty() {
-            self.out.extend_from_slice(lead);
+            self.out.lead(lead);
             self.string(text, escapes);
         }
         true
+    }
+
+    /// The same as filters want it.
+    #[inline]
+    pub(super) fn text_column(&mut self, column: &Column, text: &[u8], escapes: Escapes) {
+        self.column(column.id, |row| row.text(&column.lead, text, escapes));
     }
 
     /// The inside of a string, and the quote that closes it.
@@ -153,9 +190,9 @@ impl<'o> Row<'o> {
     }
 
     /// A text column that holds an address.
-    pub(super) fn address(&mut self, lead: &[u8], address: IpAddr) -> bool {
-        self.out.extend_from_slice(lead);
-        // a vector takes whatever is written to it
+    pub(super) fn address(&mut self, lead: &Lead, address: IpAddr) -> bool {
+        self.out.lead(lead);
+        // a buffer takes whatever is written to it
         let _ = match address.to_canonical() {
             IpAddr::V4(address) => write!(self.out, "{address}"),
             IpAddr::V6(address) => write!(self.out, "{address}"),
@@ -174,7 +211,7 @@ impl<'o> Row<'o> {
     ) -> bool {
         // nearly all columns hold text
         if slot.kind == Kind::Text {
-            slot.lead.append(self.out);
+            self.out.lead(&slot.lead);
             self.string(text, escapes);
             return true;
         }
@@ -198,7 +235,7 @@ impl<'o> Row<'o> {
             Kind::Real => {
                 let number = value::read_real(text);
                 if let Some(number) = number {
-                    slot.lead.append(self.out);
+                    self.out.lead(&slot.lead);
                     value::write_real(self.out, number);
                 }
                 number.is_some()
@@ -209,26 +246,31 @@ impl<'o> Row<'o> {
 
     fn whole(&mut self, slot: &Slot, number: Option<i64>) -> bool {
         if let Some(number) = number {
-            slot.lead.append(self.out);
-            value::write_long(self.out, number);
+            self.out.lead(&slot.lead);
+            self.out
+                .extend_from_slice(value::long_digits(number, &mut [0; 20]));
         }
         number.is_some()
     }
 
     fn time(&mut self, slot: &Slot, wall: Wall) -> bool {
-        let start = self.out.len();
-        slot.lead.append(self.out);
-        let written = value::write_time(self.out, wall);
-        if written {
+        let text = TimeText::of(wall);
+        if let Some(text) = &text {
+            self.out.lead(&slot.lead);
+            self.out.extend_from_slice(text.bytes());
             self.out.push(b'"');
-        } else {
-            self.out.truncate(start);
         }
-        written
+        text.is_some()
     }
 
     /// Writes `AdditionalExtensions`; `semicolon` is what a `;` in a value becomes.
     pub(super) fn additional(&mut self, semicolon: u8, write: impl Fn(&mut Additional<'_, '_>)) {
+        let start = self.out.len();
+        self.additional_edited(semicolon, write);
+        self.out.mark(start, ADDITIONAL);
+    }
+
+    fn additional_edited(&mut self, semicolon: u8, write: impl Fn(&mut Additional<'_, '_>)) {
         let edit = match &self.edits {
             None => None,
             Some(edits) => edits.of_column(ADDITIONAL),
@@ -268,8 +310,18 @@ impl<'o> Row<'o> {
     }
 }
 
+/// Whether a sender's key looks like a remark of ours, which it must not.
+fn is_ours(key: &[u8]) -> bool {
+    key.starts_with(b"cefline.")
+}
+
+/// What stands before a sender's key, so that none looks like a remark of ours.
+pub(super) fn guard(key: &[u8]) -> &'static [u8] {
+    if is_ours(key) { b"_" } else { b"" }
+}
+
 const ADDITIONAL: ColumnId = columns::id("AdditionalExtensions");
-const ADDITIONAL_LEAD: &[u8] = b",\"AdditionalExtensions\":\"";
+const ADDITIONAL_LEAD: Lead = Lead::new(b",\"AdditionalExtensions\":\"");
 
 /// The column `AdditionalExtensions` while it is written: `key=value;key=value`.
 #[derive(Debug)]
@@ -290,7 +342,7 @@ impl Additional<'_, '_> {
     /// Writes the column; none if nothing is in it. Gives its bytes.
     fn all(&mut self, write: &impl Fn(&mut Self)) -> usize {
         let start = self.row.out.len();
-        self.row.out.extend_from_slice(ADDITIONAL_LEAD);
+        self.row.out.lead(&ADDITIONAL_LEAD);
         write(self);
         self.row.notes.take(self.room);
         self.row.out.push(b'"');
@@ -310,6 +362,29 @@ impl Additional<'_, '_> {
     /// in, and the column counts as cut.
     pub(super) fn pair(&mut self, guard: &[u8], key: &[u8], value: &[u8]) {
         self.of_sender(guard, key, value, Escapes::Value);
+    }
+
+    /// A pair of an extension.
+    #[inline]
+    pub(super) fn pair_of(&mut self, extension: &[u8], pair: &Pair) {
+        let (start, end) = (pair.key().start(), pair.value().end());
+        // with the separator
+        let bytes = end.wrapping_sub(start).saturating_add(1);
+        let key = pair.key().of(extension);
+        // key, equal sign and value stand there as they are written here
+        if pair.is_clean
+            && !self.is_first
+            && !self.room.cut
+            && bytes <= self.room.bytes_left
+            && self.row.edits.is_none()
+            && !is_ours(key)
+        {
+            self.room.bytes_left = self.room.bytes_left.saturating_sub(bytes);
+            self.row.out.push(b';');
+            self.row.out.piece(extension, start, end);
+            return;
+        }
+        self.pair(guard(key), key, pair.value().of(extension));
     }
 
     /// The same for a value without escapes.

@@ -1,10 +1,11 @@
 //! A frame as the rules of `[[filter]]` look at it: each value as its row would hold it.
 
-use super::{Mapper, Source, value};
+use super::value::{self, TimeText};
+use super::{Mapper, Source};
 use crate::columns::Kind;
 use crate::filter::{Found, HeaderField, Place, Seen, text};
 use crate::parse::asa::{Fields, Line};
-use crate::parse::{Escapes, Origin, Record, cef};
+use crate::parse::{Escapes, Origin, Pair, Record, cef};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -164,7 +165,7 @@ impl Sight<'_, '_> {
                 let Some(number) = number else {
                     return Found::Nothing;
                 };
-                value::write_long(out, number);
+                out.extend_from_slice(value::long_digits(number, &mut [0; 20]));
             }
             Kind::Real => {
                 let Some(number) = value::read_real(found) else {
@@ -177,9 +178,10 @@ impl Sight<'_, '_> {
                 let Some(wall) = self.mapper.read_time(found, extension, now) else {
                     return Found::Nothing;
                 };
-                if !value::write_time(out, wall) {
+                let Some(text) = TimeText::of(wall) else {
                     return Found::Nothing;
-                }
+                };
+                out.extend_from_slice(text.bytes());
             }
         }
         made(start, out)
@@ -194,19 +196,20 @@ impl Sight<'_, '_> {
             }
             Read::Record(record) => {
                 let extension = record.extension;
-                let pairs = self.mapper.scratch.pairs.iter().rev();
-                let mut found = pairs.filter(|(pair, target)| {
-                    (has_column || target.is_none()) && pair.key.of(extension) == key
+                let pairs = self.mapper.scratch.scan.pairs.iter().rev();
+                let mut found = pairs.filter(|pair| {
+                    (has_column || pair.known == Pair::UNKNOWN) && pair.key().of(extension) == key
                 });
-                let found = found.find(|(pair, _)| !pair.value.of(extension).is_empty());
-                let Some((pair, target)) = found else {
+                let found = found.find(|pair| !pair.value().is_empty());
+                let Some(pair) = found else {
                     return Found::Nothing;
                 };
-                let semicolon = match target {
-                    Some(_) if has_text_column => b';',
+                let semicolon = match pair.known {
+                    Pair::UNKNOWN => beside_columns,
+                    _ if has_text_column => b';',
                     _ => beside_columns,
                 };
-                let value = pair.value.of(extension);
+                let value = pair.value().of(extension);
                 self.text(value, Escapes::Value, semicolon, out)
             }
             Read::Cisco(_, fields) => {

@@ -2,12 +2,12 @@
 //! It holds what they had in common, in the same columns.
 
 use super::columns::{COLUMNS, Kind};
-use super::row::Row;
+use super::row::{Row, guard};
 use super::{Mapper, Source};
 use crate::filter::{HeaderField, Place, Summary};
 use crate::limits::COLUMN_BYTES_MAX;
 use crate::metrics::{Counter, Tally};
-use crate::page::RowPage;
+use crate::page::{Lead, RowPage};
 use crate::parse::Escapes;
 
 impl Mapper {
@@ -57,16 +57,16 @@ impl Mapper {
                 Kind::Text | Kind::DateTime => "\"",
                 Kind::Int | Kind::Long | Kind::Real => "",
             };
-            let lead = format!(",\"{name}\":{quote}");
+            let lead = Lead::new(format!(",\"{name}\":{quote}").as_bytes());
             match quote {
                 // a number is as it was read from the row
                 "" if !text.is_empty() => {
-                    row.out.extend_from_slice(lead.as_bytes());
+                    row.out.lead(&lead);
                     row.out.extend_from_slice(text);
                 }
                 "" => {}
                 _ => {
-                    row.text(lead.as_bytes(), text, Escapes::None);
+                    row.text(&lead, text, Escapes::None);
                 }
             }
         }
@@ -79,7 +79,7 @@ impl Mapper {
                 if let Place::Key { key, .. } = place
                     && !text.is_empty()
                 {
-                    more.plain(super::guard(key), key, text);
+                    more.plain(guard(key), key, text);
                 }
             }
         });

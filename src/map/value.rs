@@ -7,8 +7,6 @@
 )]
 
 use crate::clock::Wall;
-use jiff::Timestamp;
-use jiff::tz::Offset;
 use std::io::Write;
 
 /// A whole number of 64 bits.
@@ -44,11 +42,6 @@ pub(super) fn read_real(text: &[u8]) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// Writes a whole number.
-pub(super) fn write_long(out: &mut Vec<u8>, number: i64) {
-    out.extend_from_slice(long_digits(number, &mut [0; 20]));
-}
-
 /// The text of a whole number, at the end of `text`.
 pub(super) fn long_digits(number: i64, text: &mut [u8; 20]) -> &[u8] {
     // 19 digits and a sign
@@ -73,7 +66,8 @@ pub(super) fn long_digits(number: i64, text: &mut [u8; 20]) -> &[u8] {
 
 /// Writes a number so that it reads back as the same, in at most 24 bytes: very large and very small
 /// ones with an exponent, not with hundreds of zeros.
-pub(super) fn write_real(out: &mut Vec<u8>, number: f64) {
+pub(super) fn write_real(out: &mut impl Write, number: f64) {
+    // a buffer takes whatever is written to it
     let _ = if number == 0.0 || (1e-5..1e16).contains(&number.abs()) {
         write!(out, "{number}")
     } else {
@@ -81,48 +75,98 @@ pub(super) fn write_real(out: &mut Vec<u8>, number: f64) {
     };
 }
 
-/// Writes a time as ISO 8601, UTC: `2026-11-25T01:59:07.482Z`, with as many digits of its fraction
-/// as it has, up to the seven that the service keeps. False, and nothing written, outside of the
-/// years 1 to 9999.
-pub(super) fn write_time(out: &mut Vec<u8>, wall: Wall) -> bool {
-    let Ok(timestamp) = Timestamp::from_nanosecond(i128::from(wall.0)) else {
-        return false;
-    };
-    let civil = Offset::UTC.to_datetime(timestamp);
-    let Ok(year @ 1..=9999) = u32::try_from(civil.year()) else {
-        return false;
-    };
-    digits::<4>(out, year);
-    for (lead, part) in [
-        (b'-', civil.month()),
-        (b'-', civil.day()),
-        (b'T', civil.hour()),
-        (b':', civil.minute()),
-        (b':', civil.second()),
-    ] {
-        out.push(lead);
-        digits::<2>(out, part.unsigned_abs().into());
-    }
-    let ticks = civil.subsec_nanosecond().unsigned_abs() / 100;
-    if !ticks.is_multiple_of(10_000) {
-        out.push(b'.');
-        digits::<7>(out, ticks);
-    } else if ticks != 0 {
-        out.push(b'.');
-        digits::<3>(out, ticks / 10_000);
-    }
-    out.push(b'Z');
-    true
+/// Length of the longest text of a time.
+const TIME_BYTES_MAX: usize = "2026-11-25T01:59:07.4821234Z".len();
+const SECOND_NS: i64 = 1_000_000_000;
+const DAY_S: i64 = 86_400;
+/// Days from the beginning of the year 1 to 1970, and to the end of the year 9999.
+const DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
+
+/// Text of a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeText {
+    bytes: [u8; TIME_BYTES_MAX],
+    len: usize,
 }
 
-/// The last `N` digits of a number.
-fn digits<const N: usize>(out: &mut Vec<u8>, mut number: u32) {
-    let mut text = [b'0'; N];
-    for place in text.iter_mut().rev() {
-        *place = b'0' | u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
+impl TimeText {
+    /// A time as ISO 8601, UTC: `2026-11-25T01:59:07.482Z`, with as many digits of its fraction as it
+    /// has, up to the seven that the service keeps. Nothing outside of the years 1 to 9999.
+    pub(super) fn of(wall: Wall) -> Option<TimeText> {
+        let seconds = wall.0.div_euclid(SECOND_NS);
+        let nanos = wall.0.rem_euclid(SECOND_NS);
+        let day = seconds.div_euclid(DAY_S);
+        let second = seconds.rem_euclid(DAY_S);
+        if !DAYS.contains(&day) {
+            return None;
+        }
+        let (year, month, date) = civil(day);
+        let mut bytes = *b"0000-00-00T00:00:00.0000000Z";
+        digits(bytes.get_mut(..4)?, year);
+        digits(bytes.get_mut(5..7)?, month);
+        digits(bytes.get_mut(8..10)?, date);
+        digits(bytes.get_mut(11..13)?, second / 3600);
+        digits(bytes.get_mut(14..16)?, second / 60 % 60);
+        digits(bytes.get_mut(17..19)?, second % 60);
+        let ticks = nanos / 100;
+        let len = match ticks {
+            0 => 20,
+            _ if ticks % 10_000 == 0 => {
+                digits(bytes.get_mut(20..23)?, ticks / 10_000);
+                24
+            }
+            _ => {
+                digits(bytes.get_mut(20..27)?, ticks);
+                TIME_BYTES_MAX
+            }
+        };
+        if let Some(last) = bytes.get_mut(..len).and_then(<[u8]>::last_mut) {
+            *last = b'Z';
+        }
+        Some(TimeText { bytes, len })
     }
-    out.extend_from_slice(&text);
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Year, month and day of the month of a day counted from 1970-01-01, in the calendar of Gregory: years
+/// are counted from the first of March, so that the day that not all of them have is their last.
+fn civil(day: i64) -> (i64, i64, i64) {
+    /// Days in 400 years, after which all repeats.
+    const ERA: i64 = 146_097;
+    // from 0000-03-01 on
+    let day = day.saturating_add(719_468);
+    let era = day.div_euclid(ERA);
+    let day = day.rem_euclid(ERA);
+    // without the leap days that went before
+    let leap_days = (day / 1460).saturating_sub(day / 36_524);
+    let leap_days = leap_days.saturating_add(day / (ERA - 1));
+    let year_of_era = day.saturating_sub(leap_days) / 365;
+    let before = year_of_era
+        .saturating_mul(365)
+        .saturating_add(year_of_era / 4);
+    let day = day.saturating_sub(before.saturating_sub(year_of_era / 100));
+    // months from March on have 31, 30, 31, 30, 31 days, over and over
+    let month = day.saturating_mul(5).saturating_add(2) / 153;
+    let days_before = month.saturating_mul(153).saturating_add(2) / 5;
+    let date = day.saturating_sub(days_before).saturating_add(1);
+    let (month, years) = match month {
+        0..10 => (month.saturating_add(3), 0),
+        _ => (month.saturating_sub(9), 1),
+    };
+    let year = era.saturating_mul(400).saturating_add(year_of_era);
+    (year.saturating_add(years), month, date)
+}
+
+/// The last digits of a number, as many as there are places.
+fn digits(places: &mut [u8], number: i64) {
+    let mut rest = number.unsigned_abs() as u32;
+    for place in places.iter_mut().rev() {
+        *place = b'0' | (rest % 10) as u8;
+        rest /= 10;
+    }
 }
 
 #[cfg(test)]
@@ -139,10 +183,30 @@ mod tests {
             (-1_000_000, "1969-12-31T23:59:59.999Z"),
             (i64::MAX, "2262-04-11T23:47:16.8547758Z"),
         ] {
-            let mut out = Vec::new();
-            assert!(write_time(&mut out, Wall(nanos)));
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
+            let text = TimeText::of(Wall(nanos)).unwrap();
+            assert_eq!(std::str::from_utf8(text.bytes()).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let seed = 0x5eed_0013;
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        // all that 64 bits of nanoseconds reach: each day at a random time
+        let days = i64::MAX / (DAY_S * SECOND_NS);
+        for day in -days..=days {
+            let nanos = day * DAY_S * SECOND_NS + random.i64(0..DAY_S) * SECOND_NS;
+            let nanos = nanos.saturating_add(random.i64(0..10_000) * 100_000);
+            let text = TimeText::of(Wall(nanos)).unwrap();
+            let text: jiff::Timestamp = std::str::from_utf8(text.bytes()).unwrap().parse().unwrap();
+            assert_eq!(
+                text,
+                jiff::Timestamp::from_nanosecond(nanos.into()).unwrap()
+            );
+        }
+        assert_eq!(civil(*DAYS.start()), (1, 1, 1));
+        assert_eq!(civil(*DAYS.end()), (9999, 12, 31));
     }
 
     #[test]
@@ -178,10 +242,10 @@ mod tests {
             i64::MIN,
             i64::from(i32::MIN),
         ] {
-            let mut out = Vec::new();
-            write_long(&mut out, number);
-            assert_eq!(String::from_utf8(out.clone()).unwrap(), number.to_string());
-            assert_eq!(read_long(&out), Some(number));
+            let mut digits = [0; 20];
+            let digits = long_digits(number, &mut digits);
+            assert_eq!(digits, number.to_string().as_bytes());
+            assert_eq!(read_long(digits), Some(number));
         }
     }
 

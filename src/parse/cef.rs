@@ -18,6 +18,7 @@
 )]
 
 use super::Flaw;
+pub use super::pairs::{Pair, Scan, Span, pairs};
 use memchr::{memchr_iter, memchr2};
 
 /// Why a frame is not a record. The codes stand in `DeviceEventClassID` of the rows made of such
@@ -154,41 +155,6 @@ fn field(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// A piece of the extension. Frames are far shorter than what 32 bits count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    fn new(start: usize, end: usize) -> Self {
-        let short = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Span {
-            start: short(start),
-            end: short(end),
-        }
-    }
-
-    /// The piece of `extension`, which must be the text that the span was made for.
-    #[must_use]
-    pub fn of(self, extension: &[u8]) -> &[u8] {
-        extension
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
-    }
-}
-
-/// Where a key and its value stand in the extension: the value with its escapes, without blanks at
-/// its end. Offsets rather than slices, so that a list of pairs can be kept and used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pair {
-    /// The key.
-    pub key: Span,
-    /// The value; it may be empty.
-    pub value: Span,
-}
-
 /// Sets the text before the first key apart. In front of the first key alone a pipe stands for a
 /// blank: Check Point sends one header field too many (`|Unknown|act=Accept`).
 #[must_use]
@@ -208,7 +174,7 @@ fn first_key(text: &[u8]) -> Option<usize> {
     let mut from = 0usize;
     for equals in memchr_iter(b'=', text) {
         let key = key_before(text, from, equals);
-        if is_key(text.get(key..equals).unwrap_or_default())
+        if begins_key(text.get(key..equals).unwrap_or_default())
             && (key == 0 || matches!(byte_before(text, key), Some(b' ' | b'\t' | b'|')))
         {
             return Some(key);
@@ -218,51 +184,10 @@ fn first_key(text: &[u8]) -> Option<usize> {
     None
 }
 
-/// Calls `each` for every pair of an extension that begins with a key, in order.
-pub fn pairs(extension: &[u8], mut each: impl FnMut(Pair)) {
-    // the key whose value is being read, and where that value begins
-    let mut open: Option<(Span, usize)> = None;
-    let mut scanned = 0usize;
-    for equals in memchr_iter(b'=', extension) {
-        let start = key_before(extension, scanned, equals);
-        scanned = equals.saturating_add(1);
-        if !is_key(extension.get(start..equals).unwrap_or_default()) {
-            continue;
-        }
-        if let Some((key, value_start)) = open {
-            // right behind its own equal sign, or within a word, it is none
-            if !matches!(byte_before(extension, start), Some(b' ' | b'\t')) {
-                continue;
-            }
-            each(pair(extension, key, value_start, start));
-        }
-        open = Some((Span::new(start, equals), scanned));
-    }
-    if let Some((key, value_start)) = open {
-        each(pair(extension, key, value_start, extension.len()));
-    }
-}
-
-/// The pair of `key` and the text from `start` to `end` without the blanks at its end. Those at its
-/// beginning belong to the value.
-fn pair(extension: &[u8], key: Span, start: usize, end: usize) -> Pair {
-    let blanks = extension
-        .get(start..end)
-        .unwrap_or_default()
-        .iter()
-        .rev()
-        .take_while(|byte| matches!(byte, b' ' | b'\t'))
-        .count();
-    Pair {
-        key,
-        value: Span::new(start, end.saturating_sub(blanks)),
-    }
-}
-
 /// Where the run of key characters before `equals` begins, not before `floor`, which is the beginning
 /// of the text or behind another `=`.
 #[inline]
-fn key_before(text: &[u8], floor: usize, equals: usize) -> usize {
+pub(super) fn key_before(text: &[u8], floor: usize, equals: usize) -> usize {
     let before = text.get(..equals).unwrap_or_default();
     if let Some(last) = before.last_chunk::<16>() {
         let run = key_bytes_at_end(last);
@@ -299,7 +224,7 @@ fn is_key_byte(byte: u8) -> bool {
 }
 
 /// A run of key characters is a key if it begins like one.
-fn is_key(run: &[u8]) -> bool {
+pub(super) fn begins_key(run: &[u8]) -> bool {
     matches!(run.first(), Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
@@ -324,7 +249,10 @@ mod tests {
         let mut found = Vec::new();
         let extension = record(line).extension;
         pairs(extension, |pair| {
-            found.push((text(pair.key.of(extension)), text(pair.value.of(extension))));
+            found.push((
+                text(pair.key().of(extension)),
+                text(pair.value().of(extension)),
+            ));
         });
         found
     }

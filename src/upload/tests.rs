@@ -254,7 +254,7 @@ impl Bench {
 
 fn write(page: &mut RowPage, now: Mono, n: u64, filler: &str) {
     page.write_row(now, usize::MAX, |out| {
-        out.extend(format!("{{\"n\":{n},\"f\":\"{filler}\"}}").bytes());
+        out.extend_from_slice(format!("{{\"n\":{n},\"f\":\"{filler}\"}}").as_bytes());
     })
     .unwrap();
 }

@@ -173,7 +173,9 @@ impl Sink for Desk<'_> {
                 let number = number.unwrap_or(u32::MAX);
                 let is_cut = frame.end == End::Truncated;
                 let written = page.write_row(self.now.mono, 1 << 20, |out| {
-                    Truth::row_of_frame(number, is_cut, frame.bytes, out);
+                    let mut row = Vec::new();
+                    Truth::row_of_frame(number, is_cut, frame.bytes, &mut row);
+                    out.extend_from_slice(&row);
                 });
                 assert!(written.is_ok());
                 tally.add(Counter::RowsWritten, 1);

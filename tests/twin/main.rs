@@ -166,8 +166,8 @@ fn fast_reading(frame: &[u8]) -> Reading {
     let mut pairs = Vec::new();
     cef::pairs(record.extension, |pair| {
         pairs.push((
-            pair.key.of(record.extension).to_vec(),
-            pair.value.of(record.extension).to_vec(),
+            pair.key().of(record.extension).to_vec(),
+            pair.value().of(record.extension).to_vec(),
         ));
     });
     let header = record.header;

@@ -1,0 +1,255 @@
+//! Which bytes of a text are of interest, as words with one bit for each of 64 bytes: the first byte is
+//! the lowest.
+//!
+//! With AVX2, or eight bytes at a time. The two are told apart by little but their speed.
+
+/// What the scan of an extension looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Masks {
+    /// `=`
+    pub(super) equals: u64,
+    /// Blank or tab.
+    pub(super) blank: u64,
+    /// What may not be copied as it is: control characters, `"`, `\`, `;` and all beyond ASCII.
+    pub(super) odd: u64,
+    /// All that no key has in it; with AVX2 only, or else all bytes.
+    other: u64,
+}
+
+impl Masks {
+    /// Without what is behind the first `len` bytes.
+    pub(super) fn first(self, len: usize) -> Self {
+        let kept = match len {
+            0..64 => !(u64::MAX << len),
+            _ => u64::MAX,
+        };
+        Masks {
+            equals: self.equals & kept,
+            blank: self.blank & kept,
+            odd: self.odd & kept,
+            other: self.other,
+        }
+    }
+
+    /// Whether `start..end` surely has only bytes of keys, where the first of the 64 bytes stands at
+    /// `base`. Only what lies within them is known.
+    #[inline]
+    pub(super) fn are_of_key(&self, base: usize, start: usize, end: usize) -> bool {
+        let (Some(from), Some(to)) = (start.checked_sub(base), end.checked_sub(base)) else {
+            return false;
+        };
+        if from >= to || to > 63 {
+            return false;
+        }
+        let word = u64::MAX.wrapping_shl(from as u32) & !u64::MAX.wrapping_shl(to as u32);
+        self.other & word == 0
+    }
+
+    /// Of a block, without wide instructions.
+    pub(super) fn plain(block: &[u8; 64]) -> Self {
+        let mut masks = Masks {
+            other: u64::MAX,
+            ..Masks::default()
+        };
+        let (words, _) = block.as_chunks::<8>();
+        for (index, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let is = |byte: u8| zeros(word ^ LOWEST.wrapping_mul(u64::from(byte)));
+            // the upper three bits of a control character are not set
+            let control = zeros(word & LOWEST.wrapping_mul(0xE0));
+            let odd = control | (word & HIGHEST) | is(b'"') | is(b'\\') | is(b';');
+            let shift = 8 * index;
+            masks.equals |= gather(is(b'=')) << shift;
+            masks.blank |= gather(is(b' ') | is(b'\t')) << shift;
+            masks.odd |= gather(odd) << shift;
+        }
+        masks
+    }
+}
+
+const LOWEST: u64 = 0x0101_0101_0101_0101;
+const HIGHEST: u64 = 0x8080_8080_8080_8080;
+
+/// The highest bit of each byte that is zero, and no other.
+fn zeros(word: u64) -> u64 {
+    let low = (word & !HIGHEST).wrapping_add(!HIGHEST);
+    !(low | word) & HIGHEST
+}
+
+/// The highest bits of eight bytes side by side.
+fn gather(word: u64) -> u64 {
+    // byte n, shifted to its lowest bit, goes to bit 56 + n, and to bits that are shifted out
+    (word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2 {
+    use super::Masks;
+    use std::arch::x86_64::{
+        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_movemask_epi8,
+        _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi8, _mm256_setzero_si256,
+        _mm256_shuffle_epi8, _mm256_srli_epi16,
+    };
+
+    /// Of a block. Not inlined: what is known of the bits tempts the compiler to look at each of them.
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    pub(in super::super) fn one(block: &[u8; 64]) -> Masks {
+        let (words, _) = block.as_chunks::<8>();
+        let [a, b, c, d, e, f, g, h] = words else {
+            return Masks::default();
+        };
+        let (low, high) = (load([a, b, c, d]), load([e, f, g, h]));
+        Masks {
+            equals: join(is(low, b'='), is(high, b'=')),
+            blank: join(blank(low), blank(high)),
+            odd: join(odd(low), odd(high)),
+            other: join(other(low), other(high)),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load(words: [&[u8; 8]; 4]) -> __m256i {
+        let [a, b, c, d] = words.map(|word| i64::from_le_bytes(*word));
+        _mm256_set_epi64x(d, c, b, a)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn is(bytes: __m256i, byte: u8) -> __m256i {
+        _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte.cast_signed()))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn blank(bytes: __m256i) -> __m256i {
+        _mm256_or_si256(is(bytes, b' '), is(bytes, b'\t'))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn odd(bytes: __m256i) -> __m256i {
+        // as signed numbers, what is below the blank is control or beyond ASCII
+        let odd = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), bytes);
+        let odd = _mm256_or_si256(odd, is(bytes, b';'));
+        _mm256_or_si256(odd, _mm256_or_si256(is(bytes, b'"'), is(bytes, b'\\')))
+    }
+
+    /// Bytes that no key has. Each half of a byte has a set of classes, and a byte of keys has one in
+    /// both: 1 is `,-.`, 2 digits, 4 `A` to `O` and `a` to `o`, 8 `P` to `Z` and `[]_`, 16 `p` to `z`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn other(bytes: __m256i) -> __m256i {
+        const LOWER: [u8; 16] = [26, 30, 30, 30, 30, 30, 30, 30, 30, 30, 28, 12, 5, 13, 5, 12];
+        const UPPER: [u8; 16] = [0, 0, 1, 2, 4, 8, 4, 16, 0, 0, 0, 0, 0, 0, 0, 0];
+        // a byte beyond ASCII has none in its lower half
+        let lower = _mm256_shuffle_epi8(table(LOWER), bytes);
+        let half = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), _mm256_set1_epi8(0x0F));
+        let upper = _mm256_shuffle_epi8(table(UPPER), half);
+        _mm256_cmpeq_epi8(_mm256_and_si256(lower, upper), _mm256_setzero_si256())
+    }
+
+    /// A table of 16 bytes, for each half.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn table(bytes: [u8; 16]) -> __m256i {
+        let number = i128::from_le_bytes(bytes);
+        let (low, high) = (number as i64, (number >> 64) as i64);
+        _mm256_set_epi64x(high, low, high, low)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn join(low: __m256i, high: __m256i) -> u64 {
+        let low = _mm256_movemask_epi8(low).cast_unsigned();
+        let high = _mm256_movemask_epi8(high).cast_unsigned();
+        u64::from(low) | (u64::from(high) << 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Byte by byte.
+    fn naive(block: &[u8; 64]) -> Masks {
+        let bits = |is: fn(u8) -> bool| {
+            let bits = block.iter().enumerate();
+            bits.fold(0, |bits, (at, byte)| bits | (u64::from(is(*byte)) << at))
+        };
+        Masks {
+            equals: bits(|byte| byte == b'='),
+            blank: bits(|byte| matches!(byte, b' ' | b'\t')),
+            odd: bits(|byte| !(0x20..0x80).contains(&byte) || matches!(byte, b'"' | b'\\' | b';')),
+            other: bits(|byte| {
+                !byte.is_ascii_alphanumeric()
+                    && !matches!(byte, b',' | b'-' | b'.' | b'_' | b'[' | b']')
+            }),
+        }
+    }
+
+    /// In all ways that there are here.
+    fn all(block: &[u8; 64]) -> Vec<Masks> {
+        let mut all = vec![Masks::plain(block)];
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "what a processor can do is known when it runs")]
+            // SAFETY: the processor has AVX2, which is all that the function asks for.
+            all.push(unsafe { avx2::one(block) });
+        }
+        all
+    }
+
+    /// Without what is not known everywhere.
+    fn common(masks: Masks) -> Masks {
+        Masks { other: 0, ..masks }
+    }
+
+    #[test]
+    fn all_ways_lead_to_the_same_masks() {
+        let seed = 0x5eed_0012;
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for round in 0..100_000u32 {
+            let mut block = [0u8; 64];
+            for (at, byte) in block.iter_mut().enumerate() {
+                *byte = match round < 256 {
+                    // every byte at every place
+                    true => (round as u8).wrapping_add(at as u8 * 4),
+                    false if random.bool() => random.u8(..),
+                    false => *random.choice(b"= \t\";\\\x1f\x20\x7f\x80\xff").unwrap(),
+                };
+            }
+            let expected = naive(&block);
+            for found in all(&block) {
+                assert_eq!(common(found), common(expected), "{block:?}");
+                assert!(found.other == expected.other || found.other == u64::MAX);
+            }
+            for _ in 0..20 {
+                let (start, end) = (random.usize(0..70), random.usize(0..70));
+                let is_key = start < end
+                    && end < 64
+                    && expected.other << (64 - end) >> (64 - end + start) == 0;
+                assert_eq!(
+                    expected.are_of_key(100, 100 + start, 100 + end),
+                    is_key,
+                    "{start} {end}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_end_is_nothing() {
+        let masks = naive(&[b'='; 64]);
+        assert_eq!(masks.first(64), masks);
+        assert_eq!(masks.first(63).equals, u64::MAX >> 1);
+        assert_eq!(masks.first(1).equals, 1);
+        assert_eq!(masks.first(0).equals, 0);
+        assert!(
+            !masks.are_of_key(64, 63, 70),
+            "what lies before is not known"
+        );
+    }
+}
