@@ -20,10 +20,12 @@
 use crate::clock::Mono;
 use crate::compress::{Gzip, Payload, PayloadId};
 use crate::config::{self, DestinationId};
+use crate::deflate::Effort;
 use crate::limits::BODY_WIRE_TAIL_SHARE;
 use crate::page::{Arrival, RowPage};
 use crate::planted::{Bug, is_planted};
 use bytes::Bytes;
+use std::ops::Range;
 use std::time::Duration;
 
 /// A page that is being emptied, with a mark before the next row.
@@ -215,6 +217,11 @@ impl Batch {
         }
     }
 
+    /// Takes so much pains from the next row on.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.gzip.set_effort(effort);
+    }
+
     /// Moves rows from the page into the body until one of the two is done. After
     /// [`Filled::TooLarge`] call it again.
     pub fn fill(&mut self, pages: &mut Pages, now: Mono) -> Filled {
@@ -293,8 +300,7 @@ impl Batch {
             // both limits are below 2^32, see `limits`
             u32::try_from(base + (*end as usize - start)).unwrap_or(u32::MAX)
         }));
-        self.gzip
-            .feed(pages.page.bytes().get(from..to).unwrap_or_default());
+        self.feed(&pages.page, first..last, from, to);
         let (arrivals, opened_at) = (&mut self.arrivals, &mut self.opened_at);
         pages.advance(rows_count, |arrival| {
             *opened_at = arrival.at.min(*opened_at);
@@ -303,6 +309,30 @@ impl Batch {
                 _ => arrivals.push(arrival),
             }
         });
+    }
+
+    /// Feeds rows of the page, which are the bytes from `from` to `to`: one by one if that is of use, or
+    /// else as they lie there.
+    fn feed(&mut self, page: &RowPage, rows: Range<usize>, from: usize, to: usize) {
+        if !self.gzip.knows_rows() {
+            return self
+                .gzip
+                .feed(page.bytes().get(from..to).unwrap_or_default());
+        }
+        let mut start = from;
+        for index in rows {
+            let Some(row) = page.row(index) else { return };
+            let end = page.ends().get(index).map_or(to, |end| *end as usize);
+            let is_whole = end.saturating_sub(start) == row.bytes.len();
+            match is_whole {
+                true => self.gzip.feed_row(row),
+                // the bracket stands for its comma
+                false => self
+                    .gzip
+                    .feed(page.bytes().get(start..end).unwrap_or_default()),
+            }
+            start = end;
+        }
     }
 
     fn begin(&mut self, now: Mono) {
@@ -394,12 +424,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn config(raw_bytes_max: usize, wire_bytes_max: usize, gzip_level: u32) -> config::Batch {
+    fn config(
+        raw_bytes_max: usize,
+        wire_bytes_max: usize,
+        gzip_level: impl Into<config::GzipLevel>,
+    ) -> config::Batch {
         config::Batch {
             raw_bytes_max,
             wire_bytes_max,
             linger: Duration::from_secs(1),
-            gzip_level,
+            gzip_level: gzip_level.into(),
             body_limit: config::BodyReading::Strict,
         }
     }

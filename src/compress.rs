@@ -1,176 +1,146 @@
 //! Rows to gzip, in one reused encoder, and the payload that comes out.
 //!
-//! gzip is more than half of what a row costs, so it is fed in whole runs of rows and copies
-//! nothing but what the encoder's window needs. The gzip frame (RFC 1952) is ours around a raw
-//! deflate stream, since the checksum of `crc32fast` takes an eighth less time over all than the
-//! one inside of the encoder (798 against 683 MB/s, level 1, rows of real vendors).
+//! Two encoders make bodies: one that is told where the columns of rows are ([`crate::deflate`]), at
+//! a quarter of the price of the other and no more bytes; and zlib's method at a fixed level, for
+//! those who ask for one.
 //!
-//! **How long a body can become.** The service counts bytes after gzip, and an encoder holds back
-//! what it has not written yet. After a flush nothing is held back and the length is exact; from
-//! there [`deflate_bytes_bound`] says what further rows can add at the very worst. So a body's
-//! length has an upper bound at any time, whatever the encoder does inside:
-//!
-//! ```text
-//! bound = bytes written up to the last flush + bound(rows since then) + trailer
-//! ```
+//! The service counts bytes after gzip, so both say at any time how much more may be fed without
+//! that a body comes over a limit ([`Gzip::raw_bytes_left`]), whatever the bytes are.
+
+mod zlib;
 
 use crate::clock::Mono;
-use crate::config::DestinationId;
+use crate::config::{DestinationId, GzipLevel};
+use crate::deflate::{Effort, Encoder, Row};
 use crate::page::Arrival;
 use bytes::{Bytes, BytesMut};
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress, Status};
+use zlib::Zlib;
 
 /// RFC 1952 section 2.3: magic, deflate, no flags, no time, no hint, system unknown.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// Checksum and length.
 const TRAILER_BYTES: usize = 8;
-/// The encoder is given at least this much room to write into...
-const ROOM_BYTES: usize = 16 * 1024;
-/// ...and the buffer grows by this much when it has less.
-const GROW_BYTES: usize = 128 * 1024;
-
-/// The most that deflate makes of `raw_bytes` more bytes, the ends of two blocks and a flush
-/// included. No byte costs more than the 9 bits of the longest literal of the fixed code (a match
-/// of three costs at most 25 bits, longer ones less for each byte), and an encoder that does worse
-/// than that stores. The 64th part is zlib's own allowance for the frames of blocks.
-#[must_use]
-pub fn deflate_bytes_bound(raw_bytes: usize) -> usize {
-    raw_bytes + raw_bytes.div_ceil(8) + raw_bytes.div_ceil(64) + FRAME_BYTES
-}
-
-/// Ends of blocks, an empty stored block for a flush, the last block; each is 1 to 6 bytes.
-const FRAME_BYTES: usize = 24;
-
-/// How many raw bytes [`deflate_bytes_bound`] lets into `wire_bytes`.
-fn raw_bytes_within(wire_bytes: usize) -> usize {
-    // the two roundings up add less than 2
-    wire_bytes.saturating_sub(FRAME_BYTES + 2) / 73 * 64
-}
 
 /// An encoder that makes one gzip body after the other.
 #[derive(Debug)]
 pub struct Gzip {
-    deflate: Compress,
-    level: Compression,
-    /// The stream was fed and not ended.
-    is_unfinished: bool,
-    checksum: crc32fast::Hasher,
-    out: Vec<u8>,
-    /// Bytes fed since [`Gzip::start`].
-    raw_bytes: usize,
-    /// Length of `out` when nothing was held back inside of the encoder; at most `out.len()`.
-    flushed_wire_bytes: usize,
-    /// Bytes fed up to then; at most `raw_bytes`.
-    flushed_raw_bytes: usize,
+    engine: Engine,
+    /// What was fed, to be compared with what the body reads back as: a wrong body is lost rows.
+    #[cfg(debug_assertions)]
+    fed: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Rows(Box<Encoder>),
+    Zlib(Box<Zlib>),
 }
 
 impl Gzip {
-    /// `level` from 1 to 9.
+    /// At this level.
     #[must_use]
-    pub fn new(level: u32) -> Self {
-        let level = Compression::new(level.clamp(1, 9));
-        let mut gzip = Gzip {
-            deflate: Compress::new(level, false),
-            level,
-            is_unfinished: false,
-            checksum: crc32fast::Hasher::new(),
-            out: Vec::new(),
-            raw_bytes: 0,
-            flushed_wire_bytes: 0,
-            flushed_raw_bytes: 0,
-        };
-        gzip.start(Vec::new());
-        gzip
+    pub fn new(level: impl Into<GzipLevel>) -> Self {
+        Gzip {
+            engine: match level.into() {
+                GzipLevel::Auto => Engine::Rows(Box::default()),
+                GzipLevel::Zlib(level) => Engine::Zlib(Box::new(Zlib::new(level))),
+            },
+            #[cfg(debug_assertions)]
+            fed: Vec::new(),
+        }
     }
 
     /// Begins a body in `out`, whose content is forgotten.
-    pub fn start(&mut self, mut out: Vec<u8>) {
-        out.clear();
-        out.extend_from_slice(&HEADER);
-        self.out = out;
-        if self.is_unfinished {
-            // zlib-rs 0.6.8 keeps the mark of an open block over a reset, and the next stream
-            // would lack its first block's head
-            self.deflate = Compress::new(self.level, false);
-        } else {
-            self.deflate.reset();
+    pub fn start(&mut self, out: Vec<u8>) {
+        #[cfg(debug_assertions)]
+        self.fed.clear();
+        match &mut self.engine {
+            Engine::Rows(encoder) => encoder.start(out),
+            Engine::Zlib(zlib) => zlib.start(out),
         }
-        self.is_unfinished = false;
-        self.checksum.reset();
-        self.raw_bytes = 0;
-        self.flushed_wire_bytes = self.out.len();
-        self.flushed_raw_bytes = 0;
+    }
+
+    /// Goes by this effort from the next row on. A fixed level stays what it is.
+    pub fn set_effort(&mut self, effort: Effort) {
+        if let Engine::Rows(encoder) = &mut self.engine {
+            encoder.set_effort(effort);
+        }
+    }
+
+    /// True if single rows are of use, with what is known of them; or else they are fed in runs.
+    #[must_use]
+    pub fn knows_rows(&self) -> bool {
+        matches!(self.engine, Engine::Rows(_))
     }
 
     /// Adds bytes to the body.
     pub fn feed(&mut self, raw: &[u8]) {
-        self.checksum.update(raw);
-        self.raw_bytes += raw.len();
-        self.is_unfinished = true;
-        self.drive(raw, FlushCompress::None);
+        self.note(raw);
+        match &mut self.engine {
+            Engine::Rows(encoder) => encoder.feed(raw),
+            Engine::Zlib(zlib) => zlib.feed(raw),
+        }
     }
 
-    /// Writes out what is held back, so that the length is exact. Costs some five bytes.
+    /// Adds a row to the body.
+    pub fn feed_row(&mut self, row: Row<'_>) {
+        self.note(row.bytes);
+        match &mut self.engine {
+            Engine::Rows(encoder) => encoder.feed_row(row),
+            Engine::Zlib(zlib) => zlib.feed(row.bytes),
+        }
+    }
+
+    /// Writes out what is held back, so that the length is exact. Costs some bytes.
     pub fn flush(&mut self) {
-        if self.raw_bytes > self.flushed_raw_bytes {
-            self.drive(&[], FlushCompress::Sync);
-            self.flushed_wire_bytes = self.out.len();
-            self.flushed_raw_bytes = self.raw_bytes;
+        match &mut self.engine {
+            Engine::Rows(encoder) => encoder.flush(),
+            Engine::Zlib(zlib) => zlib.flush(),
         }
     }
 
     /// Ends the body and returns it.
     #[must_use]
     pub fn finish(&mut self) -> Vec<u8> {
-        self.drive(&[], FlushCompress::Finish);
-        self.is_unfinished = false;
-        let checksum = std::mem::take(&mut self.checksum).finalize();
-        self.out.extend_from_slice(&checksum.to_le_bytes());
-        // RFC 1952: the length modulo 2^32, and bodies stay far below that
-        let length = u32::try_from(self.raw_bytes).unwrap_or(u32::MAX);
-        self.out.extend_from_slice(&length.to_le_bytes());
-        std::mem::take(&mut self.out)
+        let body = match &mut self.engine {
+            Engine::Rows(encoder) => encoder.finish(),
+            Engine::Zlib(zlib) => zlib.finish(),
+        };
+        #[cfg(debug_assertions)]
+        assert!(
+            gunzip(&body, self.fed.len()).as_ref() == Some(&self.fed),
+            "a body reads back as what was fed"
+        );
+        body
     }
 
     /// Bytes fed since the body began.
     #[must_use]
     pub fn raw_bytes(&self) -> usize {
-        self.raw_bytes
+        match &self.engine {
+            Engine::Rows(encoder) => encoder.raw_bytes(),
+            Engine::Zlib(zlib) => zlib.raw_bytes(),
+        }
     }
 
     /// How many more bytes may be fed so that the finished body is never longer than
     /// `wire_bytes_max`. More may fit after a [`Gzip::flush`].
     #[must_use]
     pub fn raw_bytes_left(&self, wire_bytes_max: usize) -> usize {
-        let since_flush = self.raw_bytes - self.flushed_raw_bytes;
-        let room = wire_bytes_max.saturating_sub(self.flushed_wire_bytes + TRAILER_BYTES);
-        raw_bytes_within(room).saturating_sub(since_flush)
-    }
-
-    fn drive(&mut self, mut raw: &[u8], flush: FlushCompress) {
-        loop {
-            if self.out.capacity() - self.out.len() < ROOM_BYTES {
-                self.out.reserve(GROW_BYTES);
-            }
-            let before = self.deflate.total_in();
-            let status = self.deflate.compress_vec(raw, &mut self.out, flush);
-            assert!(
-                status.is_ok(),
-                "deflate fails only on a stream that was not begun"
-            );
-            let consumed = usize::try_from(self.deflate.total_in() - before).unwrap_or(raw.len());
-            raw = raw.get(consumed..).unwrap_or_default();
-            let is_done = match flush {
-                FlushCompress::Finish => matches!(status, Ok(Status::StreamEnd)),
-                FlushCompress::None => raw.is_empty(),
-                // a flush is complete once there was room left behind it
-                _ => self.out.len() < self.out.capacity(),
-            };
-            if is_done {
-                return;
-            }
+        match &self.engine {
+            Engine::Rows(encoder) => encoder.raw_bytes_left(wire_bytes_max),
+            Engine::Zlib(zlib) => zlib.raw_bytes_left(wire_bytes_max),
         }
     }
+
+    #[cfg(debug_assertions)]
+    fn note(&mut self, raw: &[u8]) {
+        self.fed.extend_from_slice(raw);
+    }
+
+    #[cfg(not(debug_assertions))]
+    fn note(&self, _: &[u8]) {}
 }
 
 /// Undoes gzip as [`Gzip`] makes it. Nothing if `body` is no such body, is damaged, or holds more
@@ -282,7 +252,7 @@ impl Payload {
     ///
     /// Builds an encoder anew: this is for what the service has refused.
     #[must_use]
-    pub fn halves(&self, level: u32) -> Option<(Payload, Payload)> {
+    pub fn halves(&self, level: GzipLevel) -> Option<(Payload, Payload)> {
         if self.ends.len() < 2 {
             return None;
         }
@@ -375,6 +345,12 @@ pub(crate) mod tests {
         }
     }
 
+    /// All that there are.
+    fn levels() -> impl Iterator<Item = GzipLevel> {
+        let zlib = (1..=9).map(GzipLevel::Zlib);
+        zlib.chain([GzipLevel::Auto])
+    }
+
     fn text_of(payload: &Payload) -> String {
         String::from_utf8(payload.raw().unwrap()).unwrap()
     }
@@ -382,7 +358,7 @@ pub(crate) mod tests {
     #[test]
     fn a_body_is_read_back_by_another_gzip_reader_at_every_level_and_cut() {
         let mut random = fastrand::Rng::with_seed(11);
-        for level in 1..=9 {
+        for level in levels() {
             let mut gzip = Gzip::new(level);
             for round in 0..4 {
                 gzip.start(vec![1, 2, 3]);
@@ -408,7 +384,7 @@ pub(crate) mod tests {
                 flate2::read::GzDecoder::new(body.as_slice())
                     .read_to_end(&mut back)
                     .unwrap();
-                assert!(back == raw, "level {level} round {round}");
+                assert!(back == raw, "level {level:?} round {round}");
                 assert_eq!(gunzip(&body, raw.len()), Some(raw));
             }
         }
@@ -416,7 +392,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_body_that_was_left_unfinished_does_not_spoil_the_next() {
-        for level in 1..=9 {
+        for level in levels() {
             let mut gzip = Gzip::new(level);
             gzip.feed(b"some rows that nobody wants");
             gzip.start(Vec::new());
@@ -424,7 +400,7 @@ pub(crate) mod tests {
             assert_eq!(
                 gunzip(&gzip.finish(), 4),
                 Some(b"[{}]".to_vec()),
-                "level {level}"
+                "level {level:?}"
             );
         }
     }
@@ -432,7 +408,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_left_is_never_more_than_what_fits_even_for_bytes_that_do_not_shrink() {
         let mut random = fastrand::Rng::with_seed(12);
-        for level in 1..=9 {
+        for level in levels() {
             for round in 0..40 {
                 let wire_bytes_max = random.usize(200..150_000);
                 let mut gzip = Gzip::new(level);
@@ -463,22 +439,10 @@ pub(crate) mod tests {
                 let body = gzip.finish();
                 assert!(
                     body.len() <= wire_bytes_max,
-                    "level {level}: {} of at most {wire_bytes_max} from {raw_bytes}",
+                    "level {level:?}: {} of at most {wire_bytes_max} from {raw_bytes}",
                     body.len()
                 );
             }
-        }
-    }
-
-    #[test]
-    fn the_bound_and_its_inverse_agree() {
-        for wire_bytes in (0..3_000).chain(999_000..1_001_000) {
-            let raw_bytes = raw_bytes_within(wire_bytes);
-            assert!(raw_bytes == 0 || deflate_bytes_bound(raw_bytes) <= wire_bytes);
-            assert!(
-                deflate_bytes_bound(raw_bytes + 75) > wire_bytes,
-                "{wire_bytes}"
-            );
         }
     }
 
@@ -501,7 +465,7 @@ pub(crate) mod tests {
     #[test]
     fn halves_hold_the_rows_in_order_with_their_arrivals() {
         let whole = payload_of(&[r#"{"a":1}"#, r#"{"b":"},{"}"#, "{}", "broken\"", "{}"]);
-        let (first, second) = whole.halves(1).unwrap();
+        let (first, second) = whole.halves(GzipLevel::Auto).unwrap();
         assert_eq!(text_of(&first), r#"[{"a":1},{"b":"},{"}]"#);
         assert_eq!(text_of(&second), r#"[{},broken",{}]"#);
         assert_eq!(first.raw_bytes(), text_of(&first).len());
@@ -510,12 +474,17 @@ pub(crate) mod tests {
         assert_eq!(second.arrivals.first().unwrap().at, Mono(2));
         assert_eq!(second.sealed_at, whole.sealed_at);
         assert_ne!(first.id, second.id);
-        let (broken, last) = second.halves(1).unwrap().1.halves(1).unwrap();
+        let (broken, last) = second
+            .halves(GzipLevel::Auto)
+            .unwrap()
+            .1
+            .halves(GzipLevel::Auto)
+            .unwrap();
         assert_eq!(
             (text_of(&broken), text_of(&last)),
             ("[broken\"]".into(), "[{}]".into())
         );
-        assert!(last.halves(1).is_none());
+        assert!(last.halves(GzipLevel::Auto).is_none());
     }
 
     #[test]

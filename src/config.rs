@@ -28,6 +28,7 @@ mod document;
 mod files;
 pub mod filter;
 mod finding;
+mod gzip;
 mod identity;
 mod identity_keys;
 mod machine;
@@ -51,6 +52,7 @@ pub use destination::{Destination, DestinationId, SENTINEL_NAME, Target};
 pub use files::{certificates_in, read_secret, read_signing_key};
 pub use filter::Filter;
 pub use finding::{ConfigError, Finding};
+pub use gzip::GzipLevel;
 pub use identity::{
     AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_TENANT_ID, Application, Assigned, Auto,
     AzureArc, ClientCertificate, ClientSecret, Identity, Login, ManagedIdentity, SecretFrom,
@@ -312,8 +314,8 @@ pub struct Batch {
     pub wire_bytes_max: usize,
     /// Age of the oldest row.
     pub linger: Duration,
-    /// 1 to 9.
-    pub gzip_level: u32,
+    /// How hard bodies are compressed.
+    pub gzip_level: GzipLevel,
     /// Which bytes of a body the service's limit counts.
     pub body_limit: BodyReading,
 }

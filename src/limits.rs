@@ -159,8 +159,6 @@ pub const LINGER_DEFAULT: Duration = Duration::from_secs(1);
 pub const LINGER_LEAST: Duration = Duration::from_millis(10);
 /// Longer helps neither ratio nor calls, and detections wait for it.
 pub const LINGER_MOST: Duration = Duration::from_secs(60);
-/// gzip level by default: higher levels cost three to four times the time for a third fewer bytes.
-pub const GZIP_LEVEL_DEFAULT: u32 = 1;
 /// Lowest level that compresses at all.
 pub const GZIP_LEVEL_LEAST: u32 = 1;
 /// Highest level of gzip.

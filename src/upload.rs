@@ -34,6 +34,7 @@ pub mod desk;
 pub mod destinations;
 pub mod isolate;
 pub mod pace;
+mod pains;
 pub mod request;
 pub mod rules;
 pub mod state;

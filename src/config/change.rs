@@ -253,7 +253,7 @@ mod tests {
             ("semicolon = \"blank\"", "semicolon = \"keep\""),
             ("stop_time_max = \"30 s\"", "stop_time_max = \"0 s\""),
             ("level = \"info\"", "level = \"debug\""),
-            ("gzip_level = 1", "gzip_level = 2"),
+            ("gzip_level = \"auto\"", "gzip_level = 2"),
             ("linger = \"1 s\"", "linger = \"2 s\""),
             ("wire_bytes_max = 1000000", "wire_bytes_max = 900000"),
             ("NAME.", "other."),

@@ -13,23 +13,22 @@ use super::filter;
 use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
-    Batch, BodyReading, Config, Durability, FramingChoice, Listen, Loaded, Log, LogFormat, Machine,
-    Map, Metrics, Rule, Runtime, SecretFrom, Semicolon, Sentinel, Spool, TimeGenerated, Unparsed,
-    WhenFull, destination, identity_keys, relations,
+    Batch, BodyReading, Config, Durability, FramingChoice, GzipLevel, Listen, Loaded, Log,
+    LogFormat, Machine, Map, Metrics, Rule, Runtime, SecretFrom, Semicolon, Sentinel, Spool,
+    TimeGenerated, Unparsed, WhenFull, destination, identity_keys, relations,
 };
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
     CONNECTIONS_DEFAULT, CONNECTIONS_MOST, FRAME_BYTES_DEFAULT, FRAME_BYTES_LEAST,
-    FRAME_BYTES_MOST, GZIP_LEVEL_DEFAULT, GZIP_LEVEL_LEAST, GZIP_LEVEL_MOST, HEARTBEAT_DEFAULT,
-    HEARTBEAT_LEAST, HEARTBEAT_MOST, LINGER_DEFAULT, LINGER_LEAST, LINGER_MOST, LISTENERS_MOST,
-    PAGES_BYTES_DEFAULT, PAGES_BYTES_LEAST, PAGES_BYTES_MOST, PARTIAL_AGE_DEFAULT,
-    PARTIAL_AGE_LEAST, PARTIAL_AGE_MOST, PARTIAL_BYTES_DEFAULT, PARTIAL_BYTES_MOST,
-    QUARANTINE_BYTES_DEFAULT, REQUEST_TIME_DEFAULT, REQUEST_TIME_LEAST, REQUEST_TIME_MOST,
-    REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST, RULE_BYTES_A_MINUTE,
-    RULE_BYTES_A_MINUTE_LEAST, RULE_BYTES_A_MINUTE_MOST, RULE_REQUESTS_A_MINUTE,
-    RULE_REQUESTS_A_MINUTE_LEAST, RULE_REQUESTS_A_MINUTE_MOST, RULES_MOST, SERVICE_BODY_BYTES_MAX,
-    SPOOL_BYTES_DEFAULT, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SPOOL_DIRECTORY_DEFAULT,
-    SPOOL_DRAIN_SHARE_DEFAULT, STOP_TIME_DEFAULT, STOP_TIME_MOST,
+    FRAME_BYTES_MOST, GZIP_LEVEL_LEAST, GZIP_LEVEL_MOST, HEARTBEAT_DEFAULT, HEARTBEAT_LEAST,
+    HEARTBEAT_MOST, LINGER_DEFAULT, LINGER_LEAST, LINGER_MOST, LISTENERS_MOST, PAGES_BYTES_DEFAULT,
+    PAGES_BYTES_LEAST, PAGES_BYTES_MOST, PARTIAL_AGE_DEFAULT, PARTIAL_AGE_LEAST, PARTIAL_AGE_MOST,
+    PARTIAL_BYTES_DEFAULT, PARTIAL_BYTES_MOST, QUARANTINE_BYTES_DEFAULT, REQUEST_TIME_DEFAULT,
+    REQUEST_TIME_LEAST, REQUEST_TIME_MOST, REQUESTS_IN_FLIGHT_DEFAULT, REQUESTS_IN_FLIGHT_MOST,
+    RULE_BYTES_A_MINUTE, RULE_BYTES_A_MINUTE_LEAST, RULE_BYTES_A_MINUTE_MOST,
+    RULE_REQUESTS_A_MINUTE, RULE_REQUESTS_A_MINUTE_LEAST, RULE_REQUESTS_A_MINUTE_MOST, RULES_MOST,
+    SERVICE_BODY_BYTES_MAX, SPOOL_BYTES_DEFAULT, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST,
+    SPOOL_DIRECTORY_DEFAULT, SPOOL_DRAIN_SHARE_DEFAULT, STOP_TIME_DEFAULT, STOP_TIME_MOST,
 };
 
 /// What reading a text gave.
@@ -220,8 +219,9 @@ fn batch(mut section: Section<'_, '_, '_>) -> Batch {
         linger: section.or("linger", LINGER_DEFAULT, |written| {
             value::time(written, LINGER_LEAST..=LINGER_MOST)
         }),
-        gzip_level: section.or("gzip_level", GZIP_LEVEL_DEFAULT, |written| {
-            value::count(written, levels).map(|level| level as u32)
+        gzip_level: section.or("gzip_level", GzipLevel::Auto, |written| {
+            let level = value::count_or_auto(written, levels)?;
+            Ok(level.map_or(GzipLevel::Auto, |level| GzipLevel::Zlib(level as u32)))
         }),
         body_limit: section.or("body_limit", BodyReading::Strict, |written| {
             value::choice(written, READINGS)

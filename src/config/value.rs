@@ -80,6 +80,21 @@ pub(super) fn count(value: &DeValue<'_>, range: RangeInclusive<usize>) -> Checke
     }
 }
 
+/// A whole number in `range`, or `"auto"` (nothing).
+pub(super) fn count_or_auto(
+    value: &DeValue<'_>,
+    range: RangeInclusive<usize>,
+) -> Checked<Option<usize>> {
+    if value.as_str() == Some("auto") {
+        return Ok(None);
+    }
+    let number = count(value, range).map_err(|wrong| Wrong {
+        allowed: format!("{}, or \"auto\"", wrong.allowed),
+        ..wrong
+    });
+    number.map(Some)
+}
+
 /// A size in `range`: a number of bytes, or text like `"64 KiB"`.
 pub(super) fn size(value: &DeValue<'_>, range: RangeInclusive<usize>) -> Checked<usize> {
     let allowed = format!(

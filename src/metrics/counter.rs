@@ -157,6 +157,10 @@ counters! {
     ReadsPaused => "reads_paused_total",
     /// Rows taken from the ring by an uploader.
     RowsTaken => "rows_taken_total",
+    /// Pages that were compressed with the least effort, since others waited.
+    PagesFast => "pages_compressed_fast_total",
+    /// Pages that were compressed with more effort, since there was time.
+    PagesDense => "pages_compressed_dense_total",
     /// Rows in sealed bodies.
     RowsSealed => "rows_sealed_total",
     /// Bodies sealed.

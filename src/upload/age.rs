@@ -12,6 +12,7 @@
 
 use crate::clock::Wall;
 use crate::compress::{Gzip, Payload};
+use crate::config::GzipLevel;
 use crate::limits::{EVENT_AGE_MARGIN, EVENT_AGE_MAX};
 use crate::spool::Body;
 use bytes::Bytes;
@@ -23,7 +24,7 @@ const EXTENSIONS_KEY: &[u8] = b",\"AdditionalExtensions\":\"";
 
 /// The body as it is to be sent: with a second time in each row if it is too old, else as it is.
 /// The name stays, so that a try before a crash and one after it can be told to be the same.
-pub(super) fn note_receipt(body: Body, now: Wall, gzip_level: u32) -> Body {
+pub(super) fn note_receipt(body: Body, now: Wall, gzip_level: GzipLevel) -> Body {
     let age = now.0.saturating_sub(body.opened_at.0);
     let limit = EVENT_AGE_MAX.saturating_sub(EVENT_AGE_MARGIN).as_nanos();
     if i128::from(age) < i128::try_from(limit).unwrap_or(i128::MAX) {
@@ -36,7 +37,7 @@ pub(super) fn note_receipt(body: Body, now: Wall, gzip_level: u32) -> Body {
     }
 }
 
-fn with_receipt(payload: &Payload, gzip_level: u32) -> Option<Payload> {
+fn with_receipt(payload: &Payload, gzip_level: GzipLevel) -> Option<Payload> {
     let raw = payload.raw()?;
     let mut out = Vec::with_capacity(raw.len() + payload.ends.len() * 128);
     let mut ends = Vec::with_capacity(payload.ends.len());
@@ -153,7 +154,7 @@ mod tests {
         let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
         let day = 24 * 3600 * 1_000_000_000;
         let old = body(&rows, Wall(0));
-        let noted = note_receipt(old.clone(), Wall(2 * day), 1);
+        let noted = note_receipt(old.clone(), Wall(2 * day), GzipLevel::Auto);
         assert_eq!(noted.payload.id, old.payload.id);
         assert_eq!(noted.payload.rows_count(), 6);
         let found = rows_of(&noted);
@@ -181,7 +182,11 @@ mod tests {
         let row = format!("{{\"TimeGenerated\":\"{TIME}\"}}");
         let young = body(&[&row], Wall(0));
         let limit = (EVENT_AGE_MAX - EVENT_AGE_MARGIN).as_nanos() as i64;
-        let at = |now: i64| note_receipt(young.clone(), Wall(now), 1).payload.body;
+        let at = |now: i64| {
+            note_receipt(young.clone(), Wall(now), GzipLevel::Auto)
+                .payload
+                .body
+        };
         assert_eq!(at(limit - 1), young.payload.body);
         assert_ne!(at(limit), young.payload.body);
         // the clock was set back

@@ -7,6 +7,7 @@ use super::state::State;
 use super::verdict::Verdict;
 use crate::clock::Mono;
 use crate::config::DestinationId;
+use crate::config::GzipLevel;
 use crate::limits::LOG_TEXT_CHARS_MAX;
 use crate::log::safe_text;
 use crate::metrics::{Counter, Latency, Tally};
@@ -24,7 +25,7 @@ pub(super) struct Common {
     /// What was counted since it was last published.
     pub(super) tally: Tally,
     pub(super) wire_bytes_max: usize,
-    pub(super) gzip_level: u32,
+    pub(super) gzip_level: GzipLevel,
     /// Rows that cannot be delivered are kept, not lost.
     pub(super) has_quarantine: bool,
     /// The program is stopping: pauses are short.

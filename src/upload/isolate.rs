@@ -23,6 +23,7 @@
 
 use super::rules::{Asker, RuleIndex};
 use crate::compress::Payload;
+use crate::config::GzipLevel;
 use crate::planted::{Bug, is_planted};
 use std::collections::VecDeque;
 
@@ -76,13 +77,13 @@ pub struct Parts {
     /// Single rows that were refused, in order.
     aside: VecDeque<Part>,
     /// Halves must shrink as well as the whole did.
-    gzip_level: u32,
+    gzip_level: GzipLevel,
 }
 
 impl Parts {
     /// The whole; halves of it are compressed at `gzip_level`.
     #[must_use]
-    pub fn new(payload: Payload, gzip_level: u32) -> Self {
+    pub fn new(payload: Payload, gzip_level: GzipLevel) -> Self {
         Parts {
             todo: vec![Part {
                 payload,
@@ -164,7 +165,7 @@ impl Parts {
 
 impl Part {
     /// Second half, then first, as they are pushed; nothing for a single row.
-    fn halves(&self, gzip_level: u32) -> Option<[Part; 2]> {
+    fn halves(&self, gzip_level: GzipLevel) -> Option<[Part; 2]> {
         let (first, second) = self.payload.halves(gzip_level)?;
         Some([second, first].map(|payload| Part {
             payload,
@@ -254,7 +255,7 @@ mod tests {
     fn parts_of(rows: std::ops::Range<usize>) -> Parts {
         let rows: Vec<String> = rows.map(|row| format!("{{\"n\":{row}}}")).collect();
         let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-        Parts::new(payload_of(&rows), 1)
+        Parts::new(payload_of(&rows), GzipLevel::Auto)
     }
 
     fn rows_of(payload: &Payload) -> Vec<usize> {

@@ -9,11 +9,13 @@
 
 use super::common::Common;
 use super::desk::{Action, Desk, Input, Terms};
+use super::pains::Pains;
 use super::{Destinations, State};
 use crate::batch::{Batch, Filled, Pages};
 use crate::clock::{Moment, Mono, Wall};
 use crate::compress::Payload;
-use crate::config::{self, Config, DestinationId};
+use crate::config::{self, Config, DestinationId, GzipLevel};
+use crate::deflate::Effort;
 use crate::limits::{
     BODIES_OPEN_MAX, BODIES_WAITING_BYTES_MAX, BODIES_WAITING_MAX, SPOOL_CLOSE_TIME,
     STOP_COUNT_TIME,
@@ -47,6 +49,7 @@ pub struct Uploader {
     limits: config::Batch,
     /// The page being emptied.
     pages: Option<Pages>,
+    pains: Pains,
     desk: Desk,
     course: Course,
 }
@@ -89,6 +92,7 @@ impl Uploader {
             batches: Vec::new(),
             limits: config.batch.clone(),
             pages: None,
+            pains: Pains::default(),
             desk: Desk::new(terms, common),
             course: Course::Run,
         }
@@ -280,6 +284,7 @@ impl Uploader {
         }
         let to = self.desk.common.destinations.to(destination);
         batch.allow(to.rules.body_limit.raw_bytes_max());
+        batch.set_effort(self.pains.effort());
         match batch.fill(pages, now.mono) {
             Filled::Page => {
                 if let Some(pages) = self.pages.take() {
@@ -323,6 +328,14 @@ impl Uploader {
             latency.record(Stopwatch::Page, time, rows_count);
         }
         latency.record(Stopwatch::Ring, now.since(page.handed_at()), rows_count);
+        self.pains.note(self.ring.pages_waiting());
+        if self.limits.gzip_level == GzipLevel::Auto {
+            let counter = match self.pains.effort() {
+                Effort::Fast => Counter::PagesFast,
+                Effort::Dense => Counter::PagesDense,
+            };
+            common.tally.add(counter, 1);
+        }
         self.pages = Some(Pages::new(page));
     }
 

@@ -172,7 +172,7 @@ impl Plan {
             raw_bytes_max: size * random.usize(700..4000),
             wire_bytes_max: size * random.usize(500..2000),
             linger: Duration::from_millis(*random.choice(&[20, 100, 300, 1000, 3000]).unwrap()),
-            gzip_level: 1,
+            gzip_level: config::GzipLevel::Auto,
             body_limit: *random.choice(&BODY_READINGS).unwrap(),
         };
         config.sentinel.requests_in_flight = random.usize(1..5);
