@@ -25,6 +25,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod additional;
 mod cisco;
 mod json;
 mod keys;
@@ -44,8 +45,9 @@ use crate::metrics::{Counter, Tally};
 use crate::page::pen::LEAD_BYTES_MAX;
 use crate::page::{Lead, Look, Pages, Pen, RowPage};
 use crate::parse::asa::{self, Line};
+use crate::parse::syslog::Memo;
 use crate::parse::{self, Escapes, Flaw, Origin, Pair, Record, cef, time};
-use keys::{KeyTable, Slot};
+use keys::KeyTable;
 use row::Row;
 use sight::{Read, Sight};
 use std::net::IpAddr;
@@ -113,20 +115,7 @@ enum Parsed<'f> {
     Not(cef::Unparsed, Origin<'f>),
 }
 
-impl<'f> Draft<'f> {
-    /// Reads a frame.
-    #[must_use]
-    pub fn of(frame: Frame<'f>) -> Self {
-        let parsed = match parse::parse(frame.bytes) {
-            Ok(record) => Parsed::Record(record),
-            Err((why, origin)) => match asa::read(frame.bytes) {
-                Some(line) if why == cef::Unparsed::NoCef => Parsed::Cisco(line),
-                _ => Parsed::Not(why, origin),
-            },
-        };
-        Draft { frame, parsed }
-    }
-
+impl Draft<'_> {
     /// A number that is the same for messages of one vendor's product, whose rows look alike. Spread
     /// over all bits; not against an adversary, who would gain nothing.
     #[must_use]
@@ -164,6 +153,8 @@ struct Job<'j> {
 pub struct Mapper {
     settings: config::Map,
     row_bytes_max: usize,
+    /// Syslog headers that were read.
+    headers: Memo,
     keys: KeyTable,
     scratch: Scratch,
     /// `CollectorHostName` as a member of the row.
@@ -248,6 +239,7 @@ impl Mapper {
         Mapper {
             settings: settings.clone(),
             row_bytes_max,
+            headers: Memo::default(),
             keys: KeyTable::new(),
             scratch: Scratch {
                 scan: cef::Scan::default(),
@@ -304,6 +296,19 @@ impl Mapper {
         self.filters = Some(filters);
     }
 
+    /// Reads a frame.
+    #[must_use]
+    pub fn draft<'f>(&mut self, frame: Frame<'f>) -> Draft<'f> {
+        let parsed = match parse::parse_with(frame.bytes, &mut self.headers) {
+            Ok(record) => Parsed::Record(record),
+            Err((why, origin)) => match asa::read(frame.bytes) {
+                Some(line) if why == cef::Unparsed::NoCef => Parsed::Cisco(line),
+                _ => Parsed::Not(why, origin),
+            },
+        };
+        Draft { frame, parsed }
+    }
+
     /// Writes the row of one frame into the page, and counts.
     pub fn map(
         &mut self,
@@ -312,7 +317,8 @@ impl Mapper {
         page: &mut RowPage,
         tally: &mut Tally,
     ) -> Outcome {
-        self.put(&Draft::of(frame), source, page, tally)
+        let draft = self.draft(frame);
+        self.put(&draft, source, page, tally)
     }
 
     /// Writes the row of a draft into the page for its destination, and counts. Without such a page it
@@ -554,7 +560,7 @@ impl Mapper {
             (&ACTIVITY, header.name),
             (&SEVERITY, header.severity),
         ] {
-            row.text_column(column, text.trim_ascii(), Escapes::Header);
+            row.header_column(column, header, text.trim_ascii());
         }
         self.computer(row, record.origin, source);
         let has_more = self.columns(row, record.extension, source.received.wall);
@@ -661,14 +667,10 @@ impl Mapper {
                 has_more = true;
                 continue;
             };
-            let mut write = |slot: &Slot| {
-                row.pair(slot, extension, pair, |text| {
-                    self.read_time(text, extension, now)
-                })
-            };
-            let mut fits = write(&target.slot);
+            let read_time = |text: &[u8]| self.read_time(text, extension, now);
+            let mut fits = row.pair(&target.slot, extension, pair, read_time);
             for slot in &target.more {
-                fits |= write(slot);
+                fits |= row.pair_slowly(slot, extension, pair, &read_time);
             }
             if !fits {
                 has_more = true;
@@ -732,7 +734,7 @@ impl Marks {
         self.end != End::Whole || self.flaw.is_some() || self.shortened
     }
 
-    fn write(self, more: &mut row::Additional<'_, '_>) {
+    fn write(self, more: &mut additional::Additional<'_, '_>) {
         let end = match self.end {
             End::Whole => None,
             End::Truncated => Some("frame_truncated"),

@@ -83,11 +83,29 @@ pub enum Flaw {
 /// # Errors
 /// Why it is none, with the syslog header all the same.
 pub fn parse(frame: &[u8]) -> Result<Record<'_>, (Unparsed, Origin<'_>)> {
+    parse_by(frame, syslog::read)
+}
+
+/// The same, with what is known of syslog headers.
+///
+/// # Errors
+/// Why it is none, with the syslog header all the same.
+pub fn parse_with<'f>(
+    frame: &'f [u8],
+    memo: &mut syslog::Memo,
+) -> Result<Record<'f>, (Unparsed, Origin<'f>)> {
+    parse_by(frame, |text| memo.read(text))
+}
+
+fn parse_by<'f>(
+    frame: &'f [u8],
+    read: impl FnOnce(&'f [u8]) -> Origin<'f>,
+) -> Result<Record<'f>, (Unparsed, Origin<'f>)> {
     let frame = unquote(frame);
     let Some(anchor) = cef::anchor(frame) else {
         return Err((Unparsed::NoCef, syslog::read_unparsed(frame)));
     };
-    let origin = syslog::read(frame.get(..anchor.start).unwrap_or_default());
+    let origin = read(frame.get(..anchor.start).unwrap_or_default());
     let Some((header, rest, flaw)) = cef::header(frame, anchor) else {
         return Err((Unparsed::HeaderIncomplete, origin));
     };
@@ -99,6 +117,14 @@ pub fn parse(frame: &[u8]) -> Result<Record<'_>, (Unparsed, Origin<'_>)> {
         extension,
         flaw,
     })
+}
+
+/// Where a part stands in the whole; nothing if it is no part of it.
+pub(crate) fn place_in(whole: &[u8], part: &[u8]) -> Option<(u32, u32)> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    let is_inside = end <= whole.len();
+    is_inside.then_some((u32::try_from(start).ok()?, u32::try_from(end).ok()?))
 }
 
 /// Without the double quotes that some relays put around the whole line.

@@ -188,6 +188,10 @@ fn near_the_end(text: &[u8]) -> u128 {
 }
 
 /// The bits of so many first bytes.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "computed by the compiler, which would say so"
+)]
 const KEPT: [u128; WORD_BYTES + 1] = {
     let mut kept = [0; WORD_BYTES + 1];
     let mut len = 1;

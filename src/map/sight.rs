@@ -5,7 +5,7 @@ use super::{Mapper, Source};
 use crate::columns::Kind;
 use crate::filter::{Found, HeaderField, Place, Seen, text};
 use crate::parse::asa::{Fields, Line};
-use crate::parse::{Escapes, Origin, Pair, Record, cef};
+use crate::parse::{Escapes, Origin, Pair, Record, cef, place_in};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -45,14 +45,6 @@ impl Seen for Sight<'_, '_> {
     fn peer(&self) -> IpAddr {
         self.source.peer
     }
-}
-
-/// Where a part stands in the whole; nothing if it is no part of it.
-fn place_in(whole: &[u8], part: &[u8]) -> Option<(u32, u32)> {
-    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
-    let end = start.checked_add(part.len())?;
-    let is_inside = end <= whole.len();
-    is_inside.then_some((u32::try_from(start).ok()?, u32::try_from(end).ok()?))
 }
 
 /// What was appended from `start` on.

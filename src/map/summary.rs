@@ -1,8 +1,9 @@
 //! The row that tells how many rows `deduplicate` has suppressed, where no row alike came that could.
 //! It holds what they had in common, in the same columns.
 
+use super::additional::guard;
 use super::columns::{COLUMNS, Kind};
-use super::row::{Row, guard};
+use super::row::Row;
 use super::{Mapper, Source};
 use crate::filter::{HeaderField, Place, Summary};
 use crate::limits::COLUMN_BYTES_MAX;

@@ -35,6 +35,21 @@ pub(super) fn read_long(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// Whether a text is a whole number as we write it, and not below zero.
+#[inline]
+pub(super) fn is_canonical(text: &[u8]) -> bool {
+    let mut are_digits = true;
+    for byte in text {
+        are_digits &= byte.wrapping_sub(b'0') < 10;
+    }
+    match text {
+        [] => false,
+        [b'0'] => true,
+        [b'0', ..] => false,
+        _ => are_digits,
+    }
+}
+
 /// A finite number.
 pub(super) fn read_real(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text.trim_ascii()).ok()?;
@@ -246,6 +261,26 @@ mod tests {
             let digits = long_digits(number, &mut digits);
             assert_eq!(digits, number.to_string().as_bytes());
             assert_eq!(read_long(digits), Some(number));
+        }
+    }
+
+    #[test]
+    fn canonical_numbers_are_those_that_come_back_as_they_were() {
+        let seed = 0x5eed_0015;
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..100_000 {
+            let text: Vec<u8> = (0..random.usize(0..19))
+                .map(|_| match random.u8(0..20) {
+                    0 => *random.choice(b" +-.:/").unwrap(),
+                    1..5 => b'0',
+                    _ => random.u8(b'0'..=b'9'),
+                })
+                .collect();
+            let mut digits = [0; 20];
+            let back = read_long(&text).map(|number| long_digits(number, &mut digits));
+            let comes_back = back == Some(&text) && text.first() != Some(&b'-');
+            assert_eq!(is_canonical(&text), comes_back, "{text:?}");
         }
     }
 

@@ -198,7 +198,7 @@ impl Pen {
 
     /// Appends a string member: its lead, the text `whole[start..end]` as it is, and the quote that
     /// closes it. Nothing of the text if that is no range of `whole`.
-    #[inline]
+    #[inline(always)]
     pub fn member(&mut self, lead: &Lead, whole: &[u8], start: usize, end: usize) {
         let len = end.wrapping_sub(start);
         self.reserve(MEMBER_BYTES);
@@ -227,6 +227,13 @@ impl Pen {
         self.lead(lead);
         self.extend_from_slice(whole.get(start..end).unwrap_or_default());
         self.push(b'"');
+    }
+
+    /// Appends a member without quotes: its lead and the text `whole[start..end]` as it is.
+    #[inline]
+    pub fn number(&mut self, lead: &Lead, whole: &[u8], start: usize, end: usize) {
+        self.lead(lead);
+        self.piece(whole, start, end);
     }
 
     /// Appends `whole[start..end]`; nothing if that is no range of it.

@@ -18,8 +18,9 @@
 )]
 
 use super::Flaw;
+use super::masks::Stops;
 pub use super::pairs::{Pair, Scan, Span, pairs};
-use memchr::{memchr_iter, memchr2};
+use memchr::memchr_iter;
 
 /// Why a frame is not a record. The codes stand in `DeviceEventClassID` of the rows made of such
 /// frames.
@@ -68,6 +69,10 @@ pub struct Header<'f> {
     pub name: &'f [u8],
     /// Severity: a number, a word, or whatever the sender put there.
     pub severity: &'f [u8],
+    /// The fields and all behind them.
+    pub text: &'f [u8],
+    /// Surely no byte of the fields is an escape of CEF, or needs one in JSON, or is beyond ASCII.
+    pub is_clean: bool,
 }
 
 /// Where a message begins.
@@ -115,20 +120,30 @@ fn anchor_before(text: &[u8]) -> Option<Anchor> {
 #[must_use]
 pub fn header(frame: &[u8], anchor: Anchor) -> Option<(Header<'_>, &[u8], Option<Flaw>)> {
     let version = frame.get(anchor.version..anchor.version_end)?;
-    let (vendor, rest) = field(frame.get(anchor.fields..)?)?;
-    let (product, rest) = field(rest)?;
-    let (device_version, rest) = field(rest)?;
-    let (class_id, rest) = field(rest)?;
-    let (name, rest) = field(rest)?;
-    let (severity, rest, flaw) = match field(rest) {
+    let mut fields = Fields::of(frame.get(anchor.fields..)?);
+    let vendor = fields.next()?;
+    let product = fields.next()?;
+    let device_version = fields.next()?;
+    let class_id = fields.next()?;
+    let name = fields.next()?;
+    let rest = fields.rest();
+    let mut is_clean = fields.are_clean;
+    let last = fields.next().map(|severity| (severity, fields.rest()));
+    let (severity, rest, flaw) = match last {
         // the pipe stands in a value: `…|Name|src=10.0.0.1 msg=a | b`
         Some((severity, behind)) if begins_with_key(severity) && !begins_with_key(behind) => {
             (&b""[..], rest, Some(Flaw::SeverityMissing))
         }
-        Some((severity, behind)) => (severity, behind, None),
+        Some((severity, behind)) => {
+            is_clean = fields.are_clean;
+            (severity, behind, None)
+        }
         None if rest.trim_ascii().is_empty() => return None,
         None if first_key(rest).is_some() => (&b""[..], rest, Some(Flaw::SeverityMissing)),
-        None => (rest, &b""[..], Some(Flaw::LastPipeMissing)),
+        None => {
+            is_clean = false;
+            (rest, &b""[..], Some(Flaw::LastPipeMissing))
+        }
     };
     let header = Header {
         version,
@@ -138,20 +153,75 @@ pub fn header(frame: &[u8], anchor: Anchor) -> Option<(Header<'_>, &[u8], Option
         class_id,
         name,
         severity,
+        text: frame.get(anchor.fields..)?,
+        is_clean,
     };
     Some((header, rest, flaw))
 }
 
-/// The text up to the next pipe that no backslash takes, and what is behind that pipe.
-fn field(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut from = 0usize;
-    loop {
-        let at = from.saturating_add(memchr2(b'|', b'\\', text.get(from..)?)?);
-        if text.get(at) == Some(&b'|') {
-            return Some((text.get(..at)?, text.get(at.saturating_add(1)..)?));
+/// Header fields, each up to the next pipe that no backslash takes.
+struct Fields<'t> {
+    text: &'t [u8],
+    /// Where the next field begins.
+    start: usize,
+    /// Pipes and backslashes of the 64 bytes from `base` on that were not looked at yet.
+    stops: u64,
+    /// Odd bytes of the same.
+    odd: u64,
+    base: usize,
+    /// No field so far has odd bytes.
+    are_clean: bool,
+}
+
+impl<'t> Fields<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        let first = Stops::of(text);
+        Fields {
+            text,
+            start: 0,
+            stops: first.stops,
+            odd: first.odd,
+            base: 0,
+            are_clean: true,
         }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<&'t [u8]> {
         // a backslash takes the byte behind it, whatever that is
-        from = at.saturating_add(2);
+        let mut taken = 0usize;
+        loop {
+            while self.stops == 0 {
+                self.are_clean &= self.odd == 0;
+                self.base = self.base.saturating_add(64);
+                let text = self.text.get(self.base..).filter(|text| !text.is_empty())?;
+                Stops {
+                    stops: self.stops,
+                    odd: self.odd,
+                } = Stops::of(text);
+            }
+            let bit = self.stops.trailing_zeros();
+            self.stops &= self.stops.wrapping_sub(1);
+            let at = self.base.saturating_add(bit as usize);
+            if at < taken {
+                continue;
+            }
+            if self.text.get(at) != Some(&b'|') {
+                taken = at.saturating_add(2);
+                continue;
+            }
+            // what is odd before the pipe is of this field
+            let before = 1u64.wrapping_shl(bit).wrapping_sub(1);
+            self.are_clean &= self.odd & before == 0;
+            let field = self.text.get(self.start..at)?;
+            self.start = at.saturating_add(1);
+            return Some(field);
+        }
+    }
+
+    /// What is behind the last field.
+    fn rest(&self) -> &'t [u8] {
+        self.text.get(self.start..).unwrap_or_default()
     }
 }
 

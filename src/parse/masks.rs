@@ -54,17 +54,74 @@ impl Masks {
         let (words, _) = block.as_chunks::<8>();
         for (index, word) in words.iter().enumerate() {
             let word = u64::from_le_bytes(*word);
-            let is = |byte: u8| zeros(word ^ LOWEST.wrapping_mul(u64::from(byte)));
-            // the upper three bits of a control character are not set
-            let control = zeros(word & LOWEST.wrapping_mul(0xE0));
-            let odd = control | (word & HIGHEST) | is(b'"') | is(b'\\') | is(b';');
+            let is = |byte: u8| bytes_like(word, byte);
             let shift = 8 * index;
             masks.equals |= gather(is(b'=')) << shift;
             masks.blank |= gather(is(b' ') | is(b'\t')) << shift;
-            masks.odd |= gather(odd) << shift;
+            masks.odd |= gather(odd_bytes(word)) << shift;
         }
         masks
     }
+}
+
+/// What ends or hides the end of a header field, and what makes one anything but plain text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Stops {
+    /// `|` or a backslash.
+    pub(super) stops: u64,
+    /// As in [`Masks`].
+    pub(super) odd: u64,
+}
+
+impl Stops {
+    /// Of the first 64 bytes of a text.
+    #[inline]
+    pub(super) fn of(text: &[u8]) -> Self {
+        let Some(block) = text.first_chunk::<64>() else {
+            let mut block = [0; 64];
+            if let Some(place) = block.get_mut(..text.len()) {
+                place.copy_from_slice(text);
+            }
+            let kept = !u64::MAX.wrapping_shl(text.len() as u32);
+            let all = Self::of(&block);
+            return Stops {
+                stops: all.stops & kept,
+                odd: all.odd & kept,
+            };
+        };
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "what a processor can do is known when it runs")]
+            // SAFETY: the processor has AVX2, which is all that the function asks for.
+            return unsafe { avx2::stops(block) };
+        }
+        Self::plain(block)
+    }
+
+    fn plain(block: &[u8; 64]) -> Self {
+        let mut all = Stops::default();
+        let (words, _) = block.as_chunks::<8>();
+        for (index, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let stops = bytes_like(word, b'|') | bytes_like(word, b'\\');
+            all.stops |= gather(stops) << (8 * index);
+            all.odd |= gather(odd_bytes(word)) << (8 * index);
+        }
+        all
+    }
+}
+
+/// The highest bit of each byte that may not be copied as it is.
+fn odd_bytes(word: u64) -> u64 {
+    // the upper three bits of a control character are not set
+    let control = zeros(word & LOWEST.wrapping_mul(0xE0));
+    let escape = bytes_like(word, b'"') | bytes_like(word, b'\\');
+    control | (word & HIGHEST) | escape | bytes_like(word, b';')
+}
+
+/// The highest bit of each byte that is this one.
+fn bytes_like(word: u64, byte: u8) -> u64 {
+    zeros(word ^ LOWEST.wrapping_mul(u64::from(byte)))
 }
 
 const LOWEST: u64 = 0x0101_0101_0101_0101;
@@ -84,12 +141,32 @@ fn gather(word: u64) -> u64 {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2 {
-    use super::Masks;
+    use super::{Masks, Stops};
     use std::arch::x86_64::{
         __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_movemask_epi8,
         _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi8, _mm256_setzero_si256,
         _mm256_shuffle_epi8, _mm256_srli_epi16,
     };
+
+    /// Of a block.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn stops(block: &[u8; 64]) -> Stops {
+        let (words, _) = block.as_chunks::<8>();
+        let [a, b, c, d, e, f, g, h] = words else {
+            return Stops::default();
+        };
+        let (low, high) = (load([a, b, c, d]), load([e, f, g, h]));
+        Stops {
+            stops: join(stop(low), stop(high)),
+            odd: join(odd(low), odd(high)),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn stop(bytes: __m256i) -> __m256i {
+        _mm256_or_si256(is(bytes, b'|'), is(bytes, b'\\'))
+    }
 
     /// Of a block. Not inlined: what is known of the bits tempts the compiler to look at each of them.
     #[inline(never)]
@@ -236,6 +313,28 @@ mod tests {
                     is_key,
                     "{start} {end}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn stops_are_found_in_all_ways() {
+        let seed = 0x5eed_0016;
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..100_000 {
+            let text: Vec<u8> = (0..random.usize(0..80))
+                .map(|_| *random.choice(b"ab|\\\";\x1f\x20\x7f\x80\xff=").unwrap())
+                .collect();
+            let mut expected = Stops::default();
+            for (at, byte) in text.iter().take(64).enumerate() {
+                expected.stops |= u64::from(matches!(byte, b'|' | b'\\')) << at;
+                let is_odd = !(0x20..0x80).contains(byte) || matches!(byte, b'"' | b'\\' | b';');
+                expected.odd |= u64::from(is_odd) << at;
+            }
+            assert_eq!(Stops::of(&text), expected, "{text:?}");
+            if let Some(block) = text.first_chunk() {
+                assert_eq!(Stops::plain(block), expected, "{text:?}");
             }
         }
     }

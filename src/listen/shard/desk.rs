@@ -13,7 +13,7 @@ use crate::filter::Filters;
 use crate::frame::Frame;
 use crate::limits::LANES;
 use crate::listen::connection::Sink;
-use crate::map::{Draft, Mapper, Source};
+use crate::map::{Mapper, Source};
 use crate::metrics::{Counter, Counters, Tally};
 use crate::page::RowPage;
 use crate::ring::Ring;
@@ -155,7 +155,7 @@ impl Sink for Desk {
     }
 
     fn take(&mut self, frame: Frame<'_>, tally: &mut Tally) {
-        let draft = Draft::of(frame);
+        let draft = self.mapper.draft(frame);
         let lane = (draft.kind() % LANES as u64) as usize;
         let mut pages = self.open.for_lane(lane);
         // there is a page: frames are cut only while the desk is ready
