@@ -2,6 +2,7 @@
 //! hands them to the rest of the program.
 
 pub mod azure;
+pub mod bench;
 pub mod check;
 pub mod config;
 pub mod demo;

@@ -247,7 +247,7 @@ fn resolve(text: &str) -> Result<SocketAddr, Failure> {
         .ok_or_else(|| Failure::usage(format!("{text:?} has no address")))
 }
 
-fn read_lines(path: &Path) -> Result<Lines, Failure> {
+pub(super) fn read_lines(path: &Path) -> Result<Lines, Failure> {
     let shown = path.display();
     let unreadable = |error| Failure::usage(format!("cannot read {shown}: {error}"));
     let mut text = Vec::new();

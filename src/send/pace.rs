@@ -28,6 +28,12 @@ impl Rate {
         })
     }
 
+    /// The rate in messages a second.
+    #[must_use]
+    pub fn messages_per_second(self) -> f64 {
+        self.millis as f64 / 1_000.0
+    }
+
     /// How many messages have come due by `elapsed` after the start. The first is due at once.
     fn due_count(self, elapsed: Duration) -> u128 {
         elapsed.as_nanos() * u128::from(self.millis) / NANOS_MILLIS + 1

@@ -29,7 +29,7 @@ fn each_command_has_help_to_work_from() {
     let all = ended(&["--help"]);
     assert_eq!(all.code, Some(0));
     let commands = [
-        "run", "demo", "emulate", "query", "send", "parse", "check", "config", "azure",
+        "run", "demo", "emulate", "query", "send", "parse", "check", "bench", "config", "azure",
     ];
     for command in commands {
         let line = format!("\n  {command} ");

@@ -14,6 +14,7 @@
 
 mod account;
 mod backlog;
+mod bench;
 mod commands;
 mod connections;
 #[path = "../support/corpus.rs"]
