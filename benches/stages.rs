@@ -7,87 +7,23 @@
     reason = "a bench that cannot be right ends"
 )]
 
-use cefline::clock::{Clock, Moment, Mono, Wall};
-use cefline::config::{self, Filter, FramingChoice};
+#[path = "support/input.rs"]
+mod input;
+
+use cefline::clock::Clock;
 use cefline::filter::Filters;
-use cefline::frame::{Cut, Frame, Framer};
-use cefline::generate::{Generator, GeneratorOptions};
-use cefline::limits::{BODY_RAW_BYTES_DEFAULT, FRAME_BYTES_DEFAULT};
-use cefline::map::{Mapper, Source};
+use cefline::limits::BODY_RAW_BYTES_DEFAULT;
 use cefline::metrics::{Counter, FilterBook, Tally};
 use cefline::page::RowPage;
 use cefline::parse;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use input::{SOURCE, cut, frames, lines, map, mapper, rules};
 use std::hint::black_box;
 use std::io::Write;
-use std::net::Ipv4Addr;
 
-const SEED: u64 = 1;
 const MESSAGES: usize = 10_000;
-/// 2026-11-25T01:59:07Z
-const NOW: Wall = Wall(1_795_571_947_000_000_000);
-
-/// Generated messages, one a line.
-fn lines() -> Vec<u8> {
-    let mut generator = Generator::new(SEED, &GeneratorOptions::default());
-    let mut lines = Vec::new();
-    for _ in 0..MESSAGES {
-        generator.append(NOW, &mut lines);
-        lines.push(b'\n');
-    }
-    lines
-}
-
-fn frames(lines: &[u8]) -> impl Iterator<Item = Frame<'_>> {
-    let mut framer = Framer::new(FramingChoice::Auto, FRAME_BYTES_DEFAULT);
-    let mut at = 0;
-    std::iter::from_fn(move || match framer.cut(&lines[at..]) {
-        Cut::Frame { frame, used } => {
-            at += used;
-            Some(frame)
-        }
-        _ => None,
-    })
-}
-
-fn cut(lines: &[u8]) -> usize {
-    frames(lines).map(black_box).count()
-}
-
-fn mapper() -> Mapper {
-    let settings = config::Map {
-        collector_host_name: "collector-1".into(),
-        ..config::Map::of(&config::Machine::read())
-    };
-    Mapper::new(&settings, BODY_RAW_BYTES_DEFAULT - 2)
-}
-
-const SOURCE: Source = Source {
-    peer: std::net::IpAddr::V4(Ipv4Addr::LOCALHOST),
-    received: Moment {
-        mono: Mono(1),
-        wall: NOW,
-    },
-};
-
-/// Maps all frames into one page, begun anew when it is full; gives the rows and their bytes.
-fn map(lines: &[u8], mapper: &mut Mapper, page: &mut RowPage, tally: &mut Tally) -> (usize, usize) {
-    let (mut rows, mut bytes) = (0, 0);
-    for frame in frames(lines) {
-        if page.is_full() {
-            rows += page.rows_count();
-            bytes += page.bytes_len();
-            page.reset();
-        }
-        mapper.map(frame, SOURCE, page, tally);
-    }
-    rows += page.rows_count();
-    bytes += page.bytes_len();
-    page.reset();
-    (rows, bytes)
-}
 
 /// The first rows of the messages, as a body of the default size.
 fn body(lines: &[u8]) -> Vec<u8> {
@@ -106,63 +42,6 @@ fn body(lines: &[u8]) -> Vec<u8> {
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
     assert_eq!(rows.len(), page.rows_count());
     body
-}
-
-/// Fifty rules of a large site: most of them for one vendor, some for all, none of which ends a row
-/// of the generated messages, so that every row is written with them as without.
-fn rules() -> Vec<Filter> {
-    let vendors = [
-        "Fortinet",
-        "Palo Alto Networks",
-        "Check Point",
-        "Cisco",
-        "F5",
-        "FireEye",
-        "Darktrace",
-        "Imperva Inc.",
-        "Trend Micro",
-        "Zscaler",
-        "CyberArk",
-        "Microsoft",
-    ];
-    let mut text = String::new();
-    for number in 0..50 {
-        let vendor = vendors[number % vendors.len()];
-        let when = match number % 5 {
-            0 => format!(
-                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
-                 {{ column = \"Activity\", equals = \"none {number}\" }}]"
-            ),
-            1 => format!(
-                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
-                 {{ column = \"DeviceAction\", in = [\"a{number}\", \"b\"], ignore_case = true }}, \
-                 {{ column = \"DestinationPort\", in = [53, 123] }}]"
-            ),
-            2 => format!(
-                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
-                 {{ column = \"SourceIP\", cidr = [\"240.0.{number}.0/24\"] }}]"
-            ),
-            3 => format!(
-                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
-                 {{ column = \"RequestURL\", contains = \"/none/{number}\" }}]"
-            ),
-            _ if number < 25 => format!(
-                "[{{ column = \"DeviceEventClassID\", prefix = \"none-{number}\" }}, \
-                 {{ column = \"LogSeverity\", at_most = 3 }}]"
-            ),
-            _ => format!(
-                "[{{ column = \"DeviceVendor\", equals = \"{vendor}\" }}, \
-                 {{ key = \"none{number}\", exists = true }}]"
-            ),
-        };
-        text += &format!("[[filter]]\nname = \"r{number}\"\nwhen = {when}\naction = \"drop\"\n");
-    }
-    let file = std::env::temp_dir().join(format!("cefline-rules-{}.toml", std::process::id()));
-    std::fs::write(&file, text).unwrap();
-    let rules = config::read_filters(&file).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    assert_eq!(rules.len(), 50);
-    rules
 }
 
 /// Mapping with fifty rules against mapping without, side by side.
@@ -212,7 +91,7 @@ fn gzip(body: &[u8], level: u32) -> Vec<u8> {
 }
 
 fn stages(criterion: &mut Criterion) {
-    let lines = lines();
+    let lines = lines(MESSAGES);
     let mean = lines.len() / MESSAGES;
     assert!((600..=700).contains(&mean), "{mean} bytes a message");
     assert_eq!(cut(&lines), MESSAGES);
