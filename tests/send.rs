@@ -142,7 +142,12 @@ fn assert_account(report: &SendReport, streams: &[Vec<u8>], framing: Framing, se
 #[test]
 fn a_receiver_reads_what_was_reported_in_every_framing_and_manner_of_writing() {
     for framing in Framing::ALL {
-        for writes in [Writes::Large, Writes::OneMessage, Writes::RandomCuts] {
+        for writes in [
+            Writes::Large,
+            Writes::OneMessage,
+            Writes::OneByte,
+            Writes::RandomCuts,
+        ] {
             let (to, receiver) = receiver(3, read_to_end);
             let control = SendControl::default();
             let options = SendOptions {

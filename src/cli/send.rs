@@ -68,7 +68,7 @@ pub struct SendArgs {
         long,
         conflicts_with_all = [
             "file", "vendors", "count", "seconds", "seed", "rate", "connections", "framing",
-            "small_writes", "cuts", "threads", "ids", "json",
+            "small_writes", "single_bytes", "cuts", "threads", "ids", "json",
         ],
         help_heading = "What"
     )]
@@ -120,8 +120,12 @@ pub struct SendArgs {
     #[arg(long, help_heading = "How")]
     pub small_writes: bool,
 
-    /// Write in random cuts, without regard to messages: a test of the receiver
+    /// Write one byte at a time: the worst that a sender can do
     #[arg(long, conflicts_with = "small_writes", help_heading = "How")]
+    pub single_bytes: bool,
+
+    /// Write in random cuts, without regard to messages: a test of the receiver
+    #[arg(long, conflicts_with_all = ["small_writes", "single_bytes"], help_heading = "How")]
     pub cuts: bool,
 
     /// Use at most so many threads [default: one a core]
@@ -225,9 +229,10 @@ fn options(args: &SendArgs, clock: Clock) -> Result<SendOptions, Failure> {
         count,
         time: args.seconds,
         rate: args.rate,
-        writes: match (args.cuts, args.small_writes) {
-            (true, _) => Writes::RandomCuts,
-            (_, true) => Writes::OneMessage,
+        writes: match (args.cuts, args.single_bytes, args.small_writes) {
+            (true, ..) => Writes::RandomCuts,
+            (_, true, _) => Writes::OneByte,
+            (.., true) => Writes::OneMessage,
             _ => Writes::Large,
         },
         seed: args.seed.unwrap_or_else(|| clock.wall().0.unsigned_abs()),
@@ -427,6 +432,8 @@ mod tests {
             ),
             ("--framing tls", "possible values: lf, crlf, nul, octet"),
             ("--cuts --small-writes", "cannot be used with"),
+            ("--cuts --single-bytes", "cannot be used with"),
+            ("--single-bytes --small-writes", "cannot be used with"),
             ("--file x --ids y", "cannot be used with"),
             ("--test --count 7", "cannot be used with"),
             ("--test --framing octet", "cannot be used with"),

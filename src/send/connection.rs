@@ -27,6 +27,8 @@ pub enum Writes {
     Large,
     /// One message, as devices send them.
     OneMessage,
+    /// One byte: the worst that a sender can do to a receiver.
+    OneByte,
     /// Random lengths, mostly short, without regard to frames: for tests of receivers.
     RandomCuts,
 }
@@ -210,6 +212,7 @@ impl Connection {
         match self.writes {
             Writes::Large => all,
             Writes::OneMessage => self.ends.get(self.frames_whole).copied().unwrap_or(all),
+            Writes::OneByte => all.min(self.written + 1),
             Writes::RandomCuts => {
                 let most = if self.rng.u8(..4) == 0 { 4096 } else { 64 };
                 all.min(self.written + self.rng.usize(1..=most))
