@@ -274,3 +274,59 @@ fn unescaped(text: &str) -> String {
     }
     plain
 }
+
+/// Shows that the check finds each fault, before it is believed.
+pub(crate) fn prove(messages: &Messages) {
+    let row = |number: usize, change: &dyn Fn(&mut Map<String, Value>)| {
+        let Reading::Record(record) = record::read(messages.line(number)) else {
+            unreachable!("every generated message is CEF");
+        };
+        let text =
+            |bytes: &[u8]| Value::String(unescaped(&String::from_utf8(bytes.to_vec()).unwrap()));
+        let mut members: Map<String, Value> = record
+            .pairs
+            .iter()
+            .map(|(key, value)| (String::from_utf8(key.clone()).unwrap(), text(value)))
+            .collect();
+        let header = HEADER.iter().zip(record.header.iter().skip(1));
+        members.extend(header.map(|(names, value)| (names[0].to_owned(), text(value))));
+        change(&mut members);
+        Value::Object(members).to_string() + "\n"
+    };
+    let body = |rows: &[String], at: u64| {
+        use std::io::Write;
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(rows.concat().as_bytes()).unwrap();
+        let bytes = gzip.finish().unwrap();
+        Body {
+            marks: vec![(bytes.len(), Mono(at))],
+            bytes,
+        }
+    };
+    let keep = |_: &mut Map<String, Value>| {};
+    let quoted = |row: &mut Map<String, Value>| {
+        let vendor = row["DeviceVendor"].as_str().unwrap().to_owned();
+        row.insert("DeviceVendor".into(), format!("\"{vendor}\"").into());
+    };
+    let other = |row: &mut Map<String, Value>| {
+        row.insert("DeviceProduct".into(), "another".into());
+    };
+    let without = |row: &mut Map<String, Value>| {
+        row.remove("DeviceProduct");
+    };
+    let bodies = [
+        body(&[row(0, &keep), row(1, &quoted), row(2, &other)], 7),
+        body(&[row(0, &keep), row(3, &without)], 9),
+    ];
+    let (answers, times) = check(&bodies, messages, 5, Form::Keys);
+    let found = [
+        answers.right,
+        answers.nearly,
+        answers.wrong,
+        answers.missing,
+        answers.doubled,
+    ];
+    assert_eq!(found, [1, 1, 2, 1, 1], "{answers:?}");
+    let times: Vec<Option<u64>> = times.iter().map(|time| time.map(|at| at.0)).collect();
+    assert_eq!(times, [Some(7), Some(7), Some(7), Some(9), None]);
+}

@@ -5,6 +5,7 @@
 //! ```text
 //! benches/compare/install.sh          fetches the programs that Debian and PyPI have
 //! cargo bench --bench compare         runs all that are there, and writes results/DATE.{json,md,svg}
+//! cargo bench --bench compare -- --readme    the same, and puts the short table into the README
 //! cargo bench --bench compare -- --worst     cefline alone: worst cases, connections, memory, latency
 //! ```
 //!
@@ -84,11 +85,11 @@ fn main() -> Result<()> {
     if has("--worst") {
         return worst::run(&cores, has("--test"));
     }
-    compare(&cores, has("--test"))
+    compare(&cores, has("--test"), has("--readme"))
 }
 
 /// All programs, in turn.
-fn compare(cores: &run::Cores, is_test: bool) -> Result<()> {
+fn compare(cores: &run::Cores, is_test: bool, is_readme: bool) -> Result<()> {
     let clock = Clock::start();
     let most = number(
         "CEFLINE_COMPARE_MESSAGES",
@@ -102,6 +103,7 @@ fn compare(cores: &run::Cores, is_test: bool) -> Result<()> {
     )?;
     let delays = numbers("CEFLINE_COMPARE_DELAYS", if is_test { "0" } else { "0,80" })?;
     let messages = Messages::generate(usize::try_from(most)?, clock.wall());
+    check::prove(&messages);
     let rig = Rig::new(cores, clock, &messages)?;
     let mut report = Report::new(Machine::read(cores)?, &messages);
     let mut peers: Vec<(&Peer, usize)> = Vec::new();
@@ -146,7 +148,11 @@ fn compare(cores: &run::Cores, is_test: bool) -> Result<()> {
             }
         }
     }
-    report.write(is_test)
+    report.write(is_test)?;
+    if is_readme {
+        report.write_readme()?;
+    }
+    Ok(())
 }
 
 /// The programs that were asked for.

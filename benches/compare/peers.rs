@@ -160,10 +160,9 @@ fn named(variable: &str) -> Result<Command> {
 
 /// The first folder inside another that is as asked for.
 fn inside(folder: &Path, is_it: impl Fn(&Path) -> bool) -> Result<PathBuf> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut paths = entries.flatten().map(|entry| entry.path());
+    let mut paths = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
     let found = paths.find(|path| is_it(path));
-    found.ok_or_else(|| format!("{} holds no modules", folder.display()).into())
+    found.ok_or_else(|| "it has no modules".into())
 }
 
 fn program(path: PathBuf) -> Result<Command> {

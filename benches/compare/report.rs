@@ -10,6 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Between these stands the table in the README.
+const README_BEGIN: &str = "<!-- by cargo bench --bench compare -- --readme -->";
+const README_END: &str = "<!-- end -->";
+
 /// What it was measured on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
@@ -42,6 +46,7 @@ impl Machine {
             .args(["describe", "--always", "--dirty"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()?;
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
         let today =
             jiff::Timestamp::from_nanosecond(cefline::clock::Clock::start().wall().0.into())?;
         Ok(Machine {
@@ -49,9 +54,7 @@ impl Machine {
             cores: cores.count,
             program_cores: cores.program.clone(),
             memory_mib: kib / 1024,
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
-                .trim()
-                .into(),
+            kernel: kernel.split(['-', '\n']).next().unwrap_or_default().into(),
             date: today.strftime("%Y-%m-%d").to_string(),
             commit: String::from_utf8(commit.stdout)?.trim().into(),
         })
@@ -134,6 +137,55 @@ impl Report {
     /// Its rate flat out: the median of its runs.
     pub(crate) fn rate_of(&self, name: &str, delay: u64) -> f64 {
         median(self.of(name, "flat out", delay).map(|run| run.rate))
+    }
+
+    /// Puts the short table where the README has it.
+    pub(crate) fn write_readme(&self) -> Result<()> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let text = fs::read_to_string(&file)?;
+        let (before, rest) = text
+            .split_once(README_BEGIN)
+            .ok_or("no place in the README")?;
+        let (_, after) = rest.split_once(README_END).ok_or("no end of the place")?;
+        let table = self.readme_table()?;
+        fs::write(
+            &file,
+            format!("{before}{README_BEGIN}\n{table}{README_END}{after}"),
+        )?;
+        Ok(())
+    }
+
+    fn readme_table(&self) -> Result<String> {
+        let mut text = format!(
+            "{} {} bytes a message, the program on core {}:\n\n\
+             | | CPU-seconds a million | times cefline | events/s | peak memory | rows right | but for escapes or quotes | p99 at half its rate |\n\
+             |---|---|---|---|---|---|---|---|\n",
+            self.machine.line(),
+            self.message_bytes_mean,
+            self.machine.program_cores,
+        );
+        for part in &self.programs {
+            let name = part.name.as_str();
+            let runs: Vec<&Run> = self.of(name, "flat out", 0).collect();
+            let all: u64 = runs.iter().map(|run| run.messages as u64).sum();
+            let percent = |these: u64| 100.0 * these as f64 / all.max(1) as f64;
+            let half = self.of(name, "50 %", 0).next();
+            let p99 = half
+                .and_then(|run| run.latency_ms)
+                .map_or(f64::NAN, |ms| ms[1]);
+            let bold = if name == "cefline" { "**" } else { "" };
+            writeln!(
+                text,
+                "| {bold}{name}{bold} | {bold}{:.1}{bold} | {:.1} | {:.0} | {:.0} MiB | {:.1} % | {:.1} % | {p99:.0} ms |",
+                self.cost(name),
+                self.cost(name) / self.cost("cefline"),
+                self.rate_of(name, 0),
+                median(runs.iter().map(|run| run.peak_kib as f64)) / 1024.0,
+                percent(runs.iter().map(|run| run.answers.right).sum()),
+                percent(runs.iter().map(|run| run.answers.nearly).sum()),
+            )?;
+        }
+        Ok(text)
     }
 
     /// Writes the files; a test only prints.
