@@ -271,7 +271,11 @@ fn tenzir_program() -> Result<Command> {
 }
 
 fn tenzir(place: &Place<'_>) -> Result<Command> {
-    configured(tenzir_program()?, &["-f"], place, "tenzir.tql")
+    let mut command = tenzir_program()?;
+    if place.cores > 1 {
+        command.arg("--parallelism=max");
+    }
+    configured(command, &["-f"], place, "tenzir.tql")
 }
 
 fn otel_arrow(place: &Place<'_>) -> Result<Command> {
