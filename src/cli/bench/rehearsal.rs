@@ -183,15 +183,17 @@ mod tests {
 
     #[test]
     fn every_destination_is_diverted_with_as_many_rules_as_it_has() {
+        let ids = |numbers: &[u32]| {
+            let ids: Vec<String> = numbers.iter().map(|id| format!("dcr-{id:032x}")).collect();
+            format!("\nrules = {ids:?}\n")
+        };
         let text = REFERENCE
-            .replace(
-                "rules = [\"dcr-00000000000000000000000000000000\"]",
-                "rules = [\"dcr-00000000000000000000000000000007\", \"dcr-00000000000000000000000000000008\"]\n\
-                 requests_in_flight = 3",
-            )
-            .replace("\nrequests_in_flight = 8", "")
-            + "\n[destination.archive]\nendpoint = \"https://a.westeurope-1.ingest.monitor.azure.com\"\n\
-               rules = [\"dcr-00000000000000000000000000000009\"]\nstream = \"Custom-B\"\n";
+            .replace(&ids(&[0]), &ids(&[7, 8]))
+            .replace("\nrequests_in_flight = 8\n", "\nrequests_in_flight = 3\n")
+            + "\n[destination.archive]\n\
+               endpoint = \"https://a.westeurope-1.ingest.monitor.azure.com\"\n\
+               stream = \"Custom-B\""
+            + &ids(&[9]);
         let (after, rules) = rehearsed(&text);
         let ids: Vec<String> = after
             .targets()
