@@ -62,6 +62,10 @@ pub(crate) fn check(
     count: usize,
     form: Form,
 ) -> (Answers, Vec<Option<Mono>>) {
+    let settings = config::Map {
+        collector_host_name: crate::peers::COLLECTOR.into(),
+        ..config::Map::of(&config::Machine::read())
+    };
     let mut answers = Answers::default();
     let mut times = vec![None; count];
     for body in bodies {
@@ -87,7 +91,7 @@ pub(crate) fn check(
             }
             let line = messages.line(number);
             let fault = match form {
-                Form::Columns => column_fault(&row, line, messages.now),
+                Form::Columns => column_fault(&row, line, &settings, messages.now),
                 Form::Keys => key_fault(&row, line, messages.now),
             };
             match fault {
@@ -144,7 +148,7 @@ enum Fault {
 }
 
 /// Against the row that the twin makes, in all but the time of receipt.
-fn column_fault(row: &Value, line: &[u8], now: Wall) -> Option<Fault> {
+fn column_fault(row: &Value, line: &[u8], settings: &config::Map, now: Wall) -> Option<Fault> {
     let source = Source {
         peer: [127, 0, 0, 1].into(),
         received: Moment {
@@ -152,11 +156,7 @@ fn column_fault(row: &Value, line: &[u8], now: Wall) -> Option<Fault> {
             wall: now,
         },
     };
-    let settings = config::Map {
-        collector_host_name: crate::peers::COLLECTOR.into(),
-        ..config::Map::of(&config::Machine::read())
-    };
-    let expected = row::expected(line, End::Whole, &settings, source, 1_000_000).row?;
+    let expected = row::expected(line, End::Whole, settings, source, 1_000_000).row?;
     let empty = Map::new();
     let found = row.as_object().unwrap_or(&empty);
     let names = expected.keys().chain(found.keys());
@@ -281,8 +281,7 @@ pub(crate) fn prove(messages: &Messages) {
         let Reading::Record(record) = record::read(messages.line(number)) else {
             unreachable!("every generated message is CEF");
         };
-        let text =
-            |bytes: &[u8]| Value::String(unescaped(&String::from_utf8(bytes.to_vec()).unwrap()));
+        let text = |bytes: &[u8]| Value::String(unescaped(std::str::from_utf8(bytes).unwrap()));
         let mut members: Map<String, Value> = record
             .pairs
             .iter()

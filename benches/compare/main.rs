@@ -58,6 +58,8 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Messages that a program gets first, to learn its rate.
 const FIRST_MESSAGES: usize = 20_000;
+/// Its rate is known once a run takes so long.
+const FIRST_SECONDS: f64 = 2.0;
 /// Messages that a run has at least.
 const MESSAGES_LEAST: usize = 2_000;
 
@@ -116,8 +118,13 @@ fn compare(cores: &run::Cores, is_test: bool, is_readme: bool) -> Result<()> {
                 continue;
             }
         }
-        let count = FIRST_MESSAGES.min(messages.count());
-        let first = rig.run(peer, &Task::flat_out(count))?;
+        let mut count = FIRST_MESSAGES.min(messages.count());
+        let mut first = rig.run(peer, &Task::flat_out(count))?;
+        // of a run that is over at once the wait for the last body is most
+        while first.seconds < FIRST_SECONDS && count < messages.count() {
+            count = (4 * count).min(messages.count());
+            first = rig.run(peer, &Task::flat_out(count))?;
+        }
         println!("first: {first}");
         let count = (first.rate * seconds) as usize;
         peers.push((
