@@ -13,6 +13,7 @@ use cefline::map::Source;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// What became of the messages.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -239,12 +240,15 @@ fn gather<'v>(value: &'v Value, name: &'v str, leaves: &mut HashMap<&'v str, Vec
     }
 }
 
-/// The same text, or the same number, truth or moment: a program may give values a type.
+/// The same text, or the same number, truth, address or moment: a program may give values a type.
 fn is_equal(found: &str, sent: &str, now: Wall) -> bool {
     if found == sent || found.eq_ignore_ascii_case(sent) {
         return true;
     }
     if let (Ok(found), Ok(sent)) = (found.parse::<f64>(), sent.parse::<f64>()) {
+        return found == sent;
+    }
+    if let (Ok(found), Ok(sent)) = (found.parse::<IpAddr>(), sent.parse::<IpAddr>()) {
         return found == sent;
     }
     let moment = |text: &str| time::read(text.as_bytes(), now.0, &Zone::Seconds(0));

@@ -104,7 +104,7 @@ pub(crate) fn run(cores: &Cores, is_test: bool) -> Result<()> {
     }
     let single = Task {
         writes: Writes::OneByte,
-        ..Task::flat_out((messages.count() / 100).max(100))
+        ..Task::flat_out((messages.count() / 60).max(100))
     };
     let run = results.run(rig.run(cefline, &single)?)?;
     against_mix(
