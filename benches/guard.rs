@@ -284,9 +284,8 @@ fn gzip_of_rows(lines: &[u8]) {
     for page in pages(&all) {
         let rows = page.ends().len().min(rows_left);
         rows_left -= rows;
-        if rows > 0 {
-            let end = page.ends()[rows - 1] as usize;
-            gzip.feed(&page.bytes()[..end]);
+        for row in 0..rows {
+            gzip.feed_row(page.row(row).unwrap());
         }
         if gzip.raw_bytes() >= settings.raw_bytes_max {
             let body = black_box(gzip.finish());

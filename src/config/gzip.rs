@@ -9,6 +9,15 @@ pub enum GzipLevel {
     Zlib(u32),
 }
 
+impl std::fmt::Display for GzipLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            GzipLevel::Auto => f.write_str("auto"),
+            GzipLevel::Zlib(level) => level.fmt(f),
+        }
+    }
+}
+
 impl From<u32> for GzipLevel {
     fn from(level: u32) -> Self {
         GzipLevel::Zlib(level)

@@ -1,7 +1,7 @@
 //! What a bench has found, for a person and for a machine.
 
 use super::forwarder::Page;
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, GzipLevel};
 use crate::limits::MIB;
 use crate::send::Rate;
 use serde_json::{Value, json};
@@ -168,11 +168,15 @@ impl Report<'_> {
     /// For a machine: one line.
     pub(super) fn json(&self) -> String {
         let batch = &self.config.batch;
+        let gzip_level = match batch.gzip_level {
+            GzipLevel::Auto => json!("auto"),
+            GzipLevel::Zlib(level) => json!(level),
+        };
         let mut all = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "cores": self.cores,
             "durability": self.durability(),
-            "gzip_level": batch.gzip_level,
+            "gzip_level": gzip_level,
             "linger_ms": batch.linger.as_secs_f64() * 1e3,
             "filters": self.config.filters.len(),
             "flat_out": self.flat_out.json(),
