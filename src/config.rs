@@ -31,6 +31,7 @@ mod finding;
 mod gzip;
 mod identity;
 mod identity_keys;
+mod io;
 mod machine;
 mod nearest;
 mod relations;
@@ -58,6 +59,7 @@ pub use identity::{
     AzureArc, ClientCertificate, ClientSecret, Identity, Login, ManagedIdentity, SecretFrom,
     Workload,
 };
+pub use io::Io;
 pub use machine::Machine;
 pub use signing::SigningKey;
 pub use value::{bytes_text, time_text};
@@ -234,6 +236,8 @@ pub struct Listen {
     pub partial_bytes_max: usize,
     /// A frame that has begun has so long to end.
     pub partial_age_max: Duration,
+    /// How connections are waited for.
+    pub io: Io,
 }
 
 /// How frames are told apart on a connection.

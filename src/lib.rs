@@ -2,7 +2,7 @@
 //! Sentinel's `CommonSecurityLog` table, through the Azure Monitor Logs Ingestion API.
 //!
 //! ```text
-//!           ingest shard (glommio, one per core)                 uploader (own thread, tokio)
+//!           ingest shard (one per core, on glommio or tokio)     uploader (own thread, tokio)
 //!
 //! socket -> listen -> frame -> parse -> map -> page ==ring==> batch -> compress -> upload -> verdict
 //!                                                ^                        |        ^ |  ^       |
@@ -48,8 +48,8 @@
 //! - **Nothing a stranger sends can panic us**; there is no unsafe code but in one file of [`deflate`],
 //!   where it lets the compiler use what the processor has.
 //! - **Pure modules** have no socket, no clock, no disk: time and configuration are arguments.
-//! - glommio is known to [`listen`] alone; tokio to [`client`], [`auth`], [`upload`], [`watch`],
-//!   [`run`], [`check`], [`emulator`] and [`cli`]. `tokio::sync`, which belongs to no runtime, is what
+//! - glommio is known to [`listen`] alone, and there to two files; tokio to two others of it, and to
+//!   [`client`], [`auth`], [`upload`], [`watch`], [`run`], [`check`], [`emulator`] and [`cli`]. `tokio::sync`, which belongs to no runtime, is what
 //!   [`listen`] and [`ring`] share with them.
 //! - `tests/tidy.rs` holds the code against these rules, and has the table of who may use whom.
 

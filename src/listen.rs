@@ -4,21 +4,24 @@
 //!  accept (a plain thread for each address)
 //!    |  placement: the shard with the least to do
 //!    v
-//!  shard (one pinned glommio executor for each ingest core)
+//!  shard (one pinned executor for each ingest core: glommio, or tokio where there is no io_uring)
 //!    socket -> connection -> frame -> parse -> map -> page ==ring==>
 //!    '-- read in rounds --'
 //! ```
 //!
 //! Connections are shared out when they are accepted and once more when shards turn out unequal
-//! ([`placement`]). Busy connections are read in rounds, quiet ones sleep on the ring ([`rounds`]).
+//! ([`placement`]). Busy connections are read in rounds, quiet ones sleep on the ring or on epoll
+//! ([`rounds`], [`runtime`]).
 //! Memory is bounded: nothing for an idle connection but its state, a budget for unfinished frames,
 //! one read buffer and one page for a shard.
 
 mod accept;
 pub mod connection;
+mod epoll;
 pub mod placement;
 mod ports;
 pub mod rounds;
+mod runtime;
 mod shard;
 mod socket;
 pub mod uring;
@@ -33,9 +36,9 @@ use crate::ring::Ring;
 use crate::supervisor::Given;
 use accept::{Acceptor, Bell};
 use connection::Connection;
-use glommio::{LocalExecutorBuilder, Placement};
 use placement::Load;
 pub use ports::Port;
+pub use runtime::Backend;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -50,14 +53,11 @@ use uring::UringError;
 
 /// Connections on their way to one shard.
 const VISITORS_MAX: usize = 1024;
-/// Memory that glommio registers for each of its rings: the least it takes, since nothing of ours
-/// goes through it.
-const REGISTERED_BYTES: usize = 64 * 1024;
 
 /// Why receiving could not begin. A retry does not help until the cause is gone.
 #[derive(Debug)]
 pub enum ListenError {
-    /// No io_uring.
+    /// No io_uring, and nothing else will do.
     Uring(UringError),
     /// An address could not be bound.
     Bind(SocketAddr, io::Error),
@@ -70,7 +70,12 @@ pub enum ListenError {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ListenError::Uring(error) => error.fmt(f),
+            ListenError::Uring(error) => {
+                write!(
+                    f,
+                    "listen.io = \"uring\": {error}; \"auto\" goes on with epoll then"
+                )
+            }
             ListenError::Bind(address, error) => {
                 write!(
                     f,
@@ -124,6 +129,8 @@ impl Notices {
 /// What acceptors and shards have in common.
 pub(crate) struct Shared {
     clock: Clock,
+    /// What shards run on.
+    io: Backend,
     /// The configuration in force; each reads it anew where it begins something.
     settings: watch::Receiver<Arc<Config>>,
     notices: Notices,
@@ -180,7 +187,8 @@ pub struct Listening {
 /// What a shard is started with.
 struct Start {
     parts: shard::Parts,
-    placement: Placement,
+    /// To be bound to, if to any.
+    core: Option<usize>,
     ready: mpsc::SyncSender<Result<(), String>>,
 }
 
@@ -190,18 +198,30 @@ pub fn counters_count(config: &Config) -> usize {
     config.runtime.ingest_cores + config.listen.tcp.len()
 }
 
+/// What shards will run on, by the configuration and by what this machine has. To be asked before any
+/// port is opened: who connects should find somebody who reads.
+///
+/// # Errors
+/// There is no io_uring, and it must be that.
+pub fn backend(config: &Config) -> Result<Backend, ListenError> {
+    let (backend, why) = Backend::choose(config.listen.io, config.runtime.ingest_cores)
+        .map_err(ListenError::Uring)?;
+    if let Some(why) = why {
+        tracing::info!(%why, "receiving by epoll");
+    }
+    Ok(backend)
+}
+
 /// Opens a port for each address, by a socket that was given for it or by a new one. Those that no
 /// address asks for come first, to whoever wants to close them: they may be in the way of new ones.
 ///
 /// # Errors
-/// There is no io_uring to receive with, or an address cannot be bound.
+/// An address cannot be bound.
 pub fn open(
     config: &Config,
     given: Vec<Given>,
     let_go: impl FnMut(Given),
 ) -> Result<Vec<Port>, ListenError> {
-    // before any port: who connects should find somebody who reads
-    uring::probe(config.runtime.ingest_cores).map_err(ListenError::Uring)?;
     let addresses = &config.listen.tcp;
     let (taken, unasked) = ports::sort(addresses, given);
     unasked.into_iter().for_each(let_go);
@@ -216,8 +236,13 @@ pub fn open(
 ///
 /// # Errors
 /// Why receiving could not begin; whatever was opened is closed again.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "it is called once, by who knows all stages"
+)]
 pub fn start(
     settings: &watch::Receiver<Arc<Config>>,
+    io: Backend,
     ports: Vec<Port>,
     cores: &[usize],
     clock: Clock,
@@ -231,6 +256,7 @@ pub fn start(
         (0..shards_count).map(|_| channel(VISITORS_MAX)).unzip();
     let shared = Arc::new(Shared {
         clock,
+        io,
         settings: settings.clone(),
         notices: Notices::new(),
         filters: filters.clone(),
@@ -264,6 +290,12 @@ impl Listening {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What shards run on.
+    #[must_use]
+    pub fn io(&self) -> Backend {
+        self.shared.io
     }
 
     /// The hearts of all shards.
@@ -324,10 +356,7 @@ impl Listening {
                     settings: self.shared.settings.clone(),
                     visitors,
                 },
-                placement: match cores.get(index) {
-                    Some(core) if config.runtime.pin => Placement::Fixed(*core),
-                    _ => Placement::Unbound,
-                },
+                core: cores.get(index).filter(|_| config.runtime.pin).copied(),
                 ready: ready.clone(),
             };
             let thread = thread::Builder::new()
@@ -392,31 +421,16 @@ fn thread_name(shard: usize) -> String {
 }
 
 fn run_shard(start: Start) {
-    let ring = start.parts.ring.clone();
-    let executor = LocalExecutorBuilder::new(start.placement)
-        .name("ingest")
-        .io_memory(REGISTERED_BYTES)
-        .make();
-    match executor {
-        Ok(executor) => {
-            // nobody waits any more if another shard has failed
-            let _ = start.ready.send(Ok(()));
-            executor.run(shard::run(start.parts));
-        }
-        Err(error) => {
-            ring.close_shard();
-            let _ = start.ready.send(Err(explain(&error.to_string())));
-        }
-    }
-}
-
-/// glommio's errors name the errno; the one that people meet deserves a hint.
-fn explain(error: &str) -> String {
-    if error.contains("os error 12") || error.contains("MemLockLimit") {
-        format!(
-            "{error}: too little memory may be locked (LimitMEMLOCK=64M in the unit, or ulimit -l)"
-        )
-    } else {
-        error.to_owned()
+    let Start { parts, core, ready } = start;
+    let ring = parts.ring.clone();
+    let io = parts.shared.io;
+    let ran = io.run(core, |poller| {
+        // nobody waits any more if another shard has failed
+        let _ = ready.send(Ok(()));
+        shard::run(parts, poller)
+    });
+    if let Err(error) = ran {
+        ring.close_shard();
+        let _ = ready.send(Err(error));
     }
 }

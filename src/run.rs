@@ -118,10 +118,11 @@ impl Forwarder {
                 Runner::new(&shared, own, link)
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let io = listen::backend(&config).map_err(Failure::usage)?;
         let ports = open_ports(&config, supervisor)?;
         let filters = Arc::<FilterBook>::default();
         let cores = &machine.cores;
-        let listening = listen::start(&followed, ports, cores, clock, &ring, &ingest, &filters)
+        let listening = listen::start(&followed, io, ports, cores, clock, &ring, &ingest, &filters)
             .map_err(Failure::usage)?;
         let view = Arc::new(View {
             clock,
@@ -135,6 +136,7 @@ impl Forwarder {
             latencies,
             filters,
             shared,
+            io,
             addresses: listening.addresses().to_vec(),
             metrics_address: watcher
                 .as_ref()

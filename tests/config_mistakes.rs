@@ -735,6 +735,11 @@ const MISTAKES: &[Mistake] = &[
         ],
     ),
     mistake(
+        TCP,
+        "tcp = [\"0.0.0.0:514\"]\nio = \"io_uring\"",
+        &[":3: listen.io = \"io_uring\": unknown; one of \"auto\", \"uring\", \"epoll\""],
+    ),
+    mistake(
         END,
         "[map]\ntime_generated = \"now\"\n",
         &[":15: map.time_generated = \"now\": unknown; one of \"received\", \"header\", \"rt\""],

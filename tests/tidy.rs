@@ -217,7 +217,7 @@ const IMPURE: &[&str] = &[
 
 /// Libraries that only some files, or folders, may use.
 const KEPT_TO: &[(&str, &[&str])] = &[
-    ("glommio", &["listen"]),
+    ("glommio", &["listen/runtime.rs", "listen/socket.rs"]),
     ("io_uring::", &["listen/uring.rs"]),
     ("socket2", &["listen", "emulator/server.rs"]),
     // `tokio::sync` belongs to no runtime and is not meant
@@ -233,6 +233,8 @@ const KEPT_TO: &[(&str, &[&str])] = &[
             "cli",
             "check/gather",
             "check/live.rs",
+            "listen/runtime.rs",
+            "listen/epoll.rs",
         ],
     ),
     (

@@ -1,7 +1,7 @@
 //! Kernel, io_uring, limits of the process, cores.
 
 use super::{Finding, Whose};
-use crate::config::{Machine, Runtime};
+use crate::config::{Io, Machine, Runtime};
 use crate::listen::uring::UringError;
 use crate::run::DESCRIPTORS_OWN;
 
@@ -26,9 +26,9 @@ impl std::fmt::Display for Process {
     }
 }
 
-/// The kernel by its release, like `6.1.0-18-amd64`.
+/// The kernel by its release, like `6.1.0-18-amd64`, for a cefline that receives by `io`.
 #[must_use]
-pub fn kernel(release: &str) -> Finding {
+pub fn kernel(release: &str, io: Io) -> Finding {
     let release = release.trim();
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
@@ -38,33 +38,41 @@ pub fn kernel(release: &str) -> Finding {
         let why = format!("the kernel calls itself {release:?}, which tells no version");
         return Finding::skipped("kernel", "", why);
     };
-    if (major, minor) >= KERNEL_LEAST {
+    if (major, minor) >= KERNEL_LEAST || io == Io::Epoll {
         return Finding::ok("kernel", "", format!("Linux {release}"));
+    }
+    if io == Io::Auto {
+        let what = format!("Linux {release} is older than 5.8: epoll is used, not io_uring");
+        return Finding::ok("kernel", "", what);
     }
     Finding::failed(
         "kernel",
         "",
         Whose::Machine,
         format!("Linux {release} is older than 5.8, which cefline needs for io_uring"),
-        "run it on a system with a newer kernel: Debian 11, Ubuntu 20.04 with its HWE kernel, \
-         RHEL 9, or newer",
+        "set listen.io to \"auto\", or run it on a system with a newer kernel: Debian 11, Ubuntu \
+         20.04 with its HWE kernel, RHEL 9, or newer",
     )
 }
 
-/// Whether a ring could be made.
+/// Whether a ring could be made, for a cefline that receives by `io`.
 #[must_use]
-pub fn io_uring(probe: Result<(), UringError>) -> Finding {
-    let error = match probe {
-        Ok(()) => return Finding::ok("io_uring", "", "usable"),
-        Err(error) => error,
+pub fn io_uring(probe: Result<(), UringError>, io: Io) -> Finding {
+    let error = match (probe, io) {
+        (_, Io::Epoll) => return Finding::ok("io_uring", "", "not used: listen.io is \"epoll\""),
+        (Ok(()), _) => return Finding::ok("io_uring", "", "usable"),
+        (Err(error), _) => error,
     };
     // its text has both, apart by a semicolon
     let text = error.to_string();
     let (what, remedy) = text.split_once("; ").unwrap_or((
         &text,
-        "io_uring is needed: try another kernel, or outside of the container",
+        "set listen.io to \"auto\", or try another kernel, or outside of the container",
     ));
-    Finding::failed("io_uring", "", Whose::Machine, what, remedy)
+    match io {
+        Io::Auto => Finding::ok("io_uring", "", format!("{what}: epoll is used")),
+        _ => Finding::failed("io_uring", "", Whose::Machine, what, remedy),
+    }
 }
 
 /// Memory that may be locked.
@@ -74,16 +82,35 @@ pub struct LockedMemory {
     pub of: Process,
     /// The hard limit, in bytes: cefline raises the soft one.
     pub allowed: u64,
-    /// What it needs, in bytes.
+    /// What it needs for io_uring, in bytes.
     pub needed: u64,
 }
 
-/// Whether enough memory may be locked.
+impl LockedMemory {
+    /// Whether that is enough for io_uring.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn is_enough(&self) -> Result<(), UringError> {
+        let (allowed, needed) = (self.allowed, self.needed);
+        match allowed >= needed {
+            true => Ok(()),
+            false => Err(UringError::LockedMemory { allowed, needed }),
+        }
+    }
+}
+
+/// Whether enough memory may be locked, for a cefline that receives by `io`.
 #[must_use]
-pub fn locked_memory(facts: &LockedMemory) -> Finding {
+pub fn locked_memory(facts: &LockedMemory, io: Io) -> Finding {
     let (allowed, needed, of) = (kib(facts.allowed), kib(facts.needed), &facts.of);
-    if facts.allowed >= facts.needed {
-        let what = format!("{of} may lock {allowed}, needed are {needed}");
+    let is_enough = facts.is_enough().is_ok();
+    if is_enough || io != Io::Uring {
+        let what = match (is_enough, io) {
+            (_, Io::Epoll) => "none is needed: listen.io is \"epoll\"".to_owned(),
+            (true, _) => format!("{of} may lock {allowed}, needed are {needed}"),
+            (false, _) => format!("{of} may lock {allowed}, io_uring would need {needed}"),
+        };
         return Finding::ok("locked_memory", "", what);
     }
     Finding::failed(
@@ -92,7 +119,7 @@ pub fn locked_memory(facts: &LockedMemory) -> Finding {
         Whose::Machine,
         format!("{of} may lock {allowed}, but the rings of io_uring need {needed}"),
         "set LimitMEMLOCK=64M in the unit (dist/cefline.service has it), or `ulimit -l 65536` in the \
-         shell that starts cefline",
+         shell that starts cefline, or listen.io to \"auto\"",
     )
 }
 
@@ -184,13 +211,23 @@ mod tests {
             ("strange", Verdict::Skipped),
             ("", Verdict::Skipped),
         ] {
-            assert_eq!(kernel(release).verdict, verdict, "{release}");
+            assert_eq!(kernel(release, Io::Uring).verdict, verdict, "{release}");
         }
+        assert_eq!(kernel("4.18.0", Io::Epoll).verdict, Verdict::Ok);
+        let old = kernel("4.18.0", Io::Auto);
+        assert_eq!(old.verdict, Verdict::Ok);
+        assert!(old.what.contains("epoll is used"), "{old}");
     }
 
     #[test]
     fn a_ring_that_is_not_to_be_had_is_explained() {
-        assert_eq!(io_uring(Ok(())).verdict, Verdict::Ok);
+        assert_eq!(io_uring(Ok(()), Io::Uring).verdict, Verdict::Ok);
+        let other = io_uring(Err(UringError::Blocked), Io::Auto);
+        assert_eq!(other.verdict, Verdict::Ok);
+        assert!(other.what.contains("seccomp"), "{other}");
+        assert!(other.what.ends_with("epoll is used"), "{other}");
+        let unasked = io_uring(Err(UringError::Blocked), Io::Epoll);
+        assert!(unasked.what.contains("not used"), "{unasked}");
         for (error, what, remedy) in [
             (UringError::Absent, "not available", "newer kernel"),
             (
@@ -205,7 +242,7 @@ mod tests {
             ),
             (UringError::Blocked, "seccomp", "a profile that allows"),
         ] {
-            let finding = io_uring(Err(error));
+            let finding = io_uring(Err(error), Io::Uring);
             assert_eq!(finding.verdict, Verdict::Failed);
             assert!(finding.what.contains(what), "{finding}");
             assert!(finding.remedy.contains(remedy), "{finding}");
@@ -214,13 +251,17 @@ mod tests {
 
     #[test]
     fn limits_are_judged_at_their_edges() {
-        let memory = |allowed| {
-            locked_memory(&LockedMemory {
+        let memory_for = |allowed, io| {
+            let facts = LockedMemory {
                 of: Process::Ours,
                 allowed,
                 needed: 524_288,
-            })
+            };
+            locked_memory(&facts, io)
         };
+        let memory = |allowed| memory_for(allowed, Io::Uring);
+        assert_eq!(memory_for(524_287, Io::Auto).verdict, Verdict::Ok);
+        assert_eq!(memory_for(0, Io::Epoll).verdict, Verdict::Ok);
         assert_eq!(memory(524_288).verdict, Verdict::Ok);
         assert_eq!(memory(u64::MAX).verdict, Verdict::Ok);
         let small = memory(524_287);

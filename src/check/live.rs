@@ -135,17 +135,19 @@ impl Live<'_> {
 
     fn host(&mut self, is_running: bool) {
         let (config, machine) = (self.config, self.machine);
-        let kernel = self.tell(check::host::kernel(&host::kernel_release()));
+        let io = config.listen.io;
+        let kernel = self.tell(check::host::kernel(&host::kernel_release(), io));
         let process = match is_running {
             true => running::process(&config.listen.tcp),
             false => None,
         };
         let (memory, descriptors) = host::limits(config, process);
-        let memory = self.tell(check::host::locked_memory(&memory));
+        let ring = memory.is_enough().and_then(|()| uring::ring());
+        let memory = self.tell(check::host::locked_memory(&memory, io));
         self.tell(match (kernel, memory) {
             (false, _) => Finding::after("io_uring", "", "kernel"),
             (_, false) => Finding::after("io_uring", "", "locked_memory"),
-            (true, true) => check::host::io_uring(uring::ring()),
+            (true, true) => check::host::io_uring(ring, io),
         });
         self.tell(check::host::file_descriptors(&descriptors));
         self.tell(check::host::cores(machine, &config.runtime));

@@ -13,7 +13,7 @@ use super::Failure;
 use super::config::print;
 use crate::config::{
     AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_TENANT_ID, Application, Assigned, Config,
-    Durability, FramingChoice, Identity, Loaded, Machine, ManagedIdentity, Sentinel, WhenFull,
+    Durability, FramingChoice, Identity, Io, Loaded, Machine, ManagedIdentity, Sentinel, WhenFull,
     bytes_text, time_text,
 };
 
@@ -128,10 +128,15 @@ fn listeners(config: &Config) -> String {
         FramingChoice::Delimited => "delimited",
     };
     format!(
-        "tcp {}: {framing}; frames up to {}, {} connections",
+        "tcp {}: {framing}; frames up to {}, {} connections; by {}",
         addresses.join(", "),
         bytes_text(listen.frame_bytes_max),
-        listen.connections_max
+        listen.connections_max,
+        match listen.io {
+            Io::Auto => "io_uring or else epoll",
+            Io::Uring => "io_uring",
+            Io::Epoll => "epoll",
+        }
     )
 }
 

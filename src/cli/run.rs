@@ -99,7 +99,7 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
 
 fn announce(view: &View) {
     for address in view.addresses() {
-        tracing::info!(%address, io = "uring", "listening for syslog over TCP");
+        tracing::info!(%address, io = view.io(), "listening for syslog over TCP");
     }
     if let Some(address) = view.metrics_address() {
         tracing::info!("metrics on http://{address}/metrics");

@@ -62,7 +62,9 @@ fn of_listen(fixed: &mut Fixed, old: &Listen, new: &Listen) {
         connections_max: _,
         partial_bytes_max: _,
         partial_age_max: _,
+        io,
     } = old;
+    fixed.key("listen.io", io, &new.io, |io| quoted(io.name()));
     fixed.key("listen.tcp", tcp, &new.tcp, |addresses| {
         let addresses: Vec<String> = addresses.iter().map(quoted).collect();
         format!("[{}]", addresses.join(", "))
@@ -276,6 +278,11 @@ mod tests {
                 "tcp = [\"0.0.0.0:514\", \"[::]:514\"]",
                 "listen.tcp = [\"0.0.0.0:514\", \"[::]:514\"]: it is [\"0.0.0.0:514\"] in the \
                  running program; needs a restart",
+            ),
+            (
+                "io = \"auto\"",
+                "io = \"epoll\"",
+                "listen.io = \"epoll\": it is \"auto\" in the running program; needs a restart",
             ),
             (
                 "pin = true",

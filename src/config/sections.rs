@@ -13,7 +13,7 @@ use super::filter;
 use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
-    Batch, BodyReading, Config, Durability, FramingChoice, GzipLevel, Listen, Loaded, Log,
+    Batch, BodyReading, Config, Durability, FramingChoice, GzipLevel, Io, Listen, Loaded, Log,
     LogFormat, Machine, Map, Metrics, Rule, Runtime, SecretFrom, Semicolon, Sentinel, Spool,
     TimeGenerated, Unparsed, WhenFull, destination, identity_keys, relations,
 };
@@ -129,6 +129,11 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
         ("octet_counting", FramingChoice::OctetCounting),
         ("delimited", FramingChoice::Delimited),
     ];
+    const IOS: &[(&str, Io)] = &[
+        ("auto", Io::Auto),
+        ("uring", Io::Uring),
+        ("epoll", Io::Epoll),
+    ];
     let listen = Listen {
         tcp: section.list(
             "tcp",
@@ -157,6 +162,7 @@ fn listen(mut section: Section<'_, '_, '_>) -> Listen {
         partial_age_max: section.or("partial_age_max", PARTIAL_AGE_DEFAULT, |written| {
             value::time(written, PARTIAL_AGE_LEAST..=PARTIAL_AGE_MOST)
         }),
+        io: section.or("io", Io::Auto, |written| value::choice(written, IOS)),
     };
     section.close();
     listen

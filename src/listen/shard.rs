@@ -14,6 +14,7 @@ mod housekeeping;
 
 use super::connection::{Connection, Fed, Sink};
 use super::rounds::{Interval, Rounds};
+use super::runtime::Poller;
 use super::socket::{Got, Socket};
 use super::{Shared, Visitor};
 use crate::clock::Mono;
@@ -65,6 +66,7 @@ struct Link {
 
 struct Shard {
     index: usize,
+    poller: Poller,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     links: RefCell<HashMap<u64, Rc<Link>>>,
@@ -86,7 +88,7 @@ struct Shard {
 }
 
 /// Runs the shard until the program stops and everything that has arrived is in the ring.
-pub(super) async fn run(parts: Parts) {
+pub(super) async fn run(parts: Parts, poller: Poller) {
     let Parts {
         index,
         shared,
@@ -102,6 +104,7 @@ pub(super) async fn run(parts: Parts) {
     };
     let shard = Rc::new(Shard {
         index,
+        poller,
         counters: counters.clone(),
         links: RefCell::default(),
         next_link: Cell::new(0),
@@ -120,7 +123,7 @@ pub(super) async fn run(parts: Parts) {
         config: RefCell::new(config),
         shared,
     });
-    glommio::spawn_local(welcome(shard.clone(), visitors)).detach();
+    shard.shared.io.spawn(welcome(shard.clone(), visitors));
     shard.main().await;
     shard.shared.leave();
     shard.beating(shard.drain()).await;
@@ -244,7 +247,7 @@ impl Shard {
         let beats = async {
             loop {
                 self.beat();
-                glommio::timer::sleep(BEAT_TIME).await;
+                self.shared.io.sleep(BEAT_TIME).await;
             }
         };
         future::or(work, beats).await
@@ -275,8 +278,8 @@ impl Shard {
         let now = self.shared.clock.mono();
         let next = next.into_iter().flatten().min();
         match next.map_or(BEAT_TIME, |at| at.since(now).min(BEAT_TIME)) {
-            Duration::ZERO => glommio::executor().yield_now().await,
-            time => future::or(woken, glommio::timer::sleep(time)).await,
+            Duration::ZERO => self.shared.io.yield_now().await,
+            time => future::or(woken, self.shared.io.sleep(time)).await,
         }
     }
 
@@ -404,7 +407,7 @@ impl Shard {
         self.next_link.set(number + 1);
         self.hold(0, visitor.connection.held_bytes());
         let link = Rc::new(Link {
-            socket: Socket::new(visitor.stream),
+            socket: self.poller.socket(visitor.stream),
             peer: visitor.peer,
             connection: RefCell::new(visitor.connection),
             interval: Cell::new(Interval::FIRST),
@@ -414,7 +417,7 @@ impl Shard {
             asleep: Notify::new(),
         });
         self.links.borrow_mut().insert(number, link.clone());
-        glommio::spawn_local(watch(self.clone(), number, link)).detach();
+        self.shared.io.spawn(watch(self.clone(), number, link));
     }
 
     /// The peer is done: what it left unfinished is mapped or counted.

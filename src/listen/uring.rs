@@ -1,6 +1,7 @@
 //! Whether this machine lets us have io_uring, asked before the first executor is made: glommio
 //! itself answers with a panic about an old kernel.
 
+use io_uring::{IoUring, Probe, opcode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fmt;
 use std::fs;
@@ -10,6 +11,13 @@ use std::io;
 const EXECUTOR_LOCKED_BYTES: u64 = 256 * 1024;
 /// glommio refuses to start below this.
 const LOCKED_BYTES_LEAST: u64 = 512 * 1024;
+/// Of the operations that glommio wants and exits without, those that came last, with 5.6 and 5.8.
+const OPERATIONS: [u8; 4] = [
+    opcode::Recv::CODE,
+    opcode::Read::CODE,
+    opcode::Statx::CODE,
+    opcode::Fallocate::CODE,
+];
 
 /// Why there is no io_uring, and what to do about it.
 #[derive(Debug)]
@@ -82,10 +90,7 @@ pub fn locked_bytes_needed(executors_count: usize, may_lock_any: bool) -> u64 {
 /// # Errors
 /// Why none can be had, with what to do; a retry does not help.
 pub fn ring() -> Result<(), UringError> {
-    match io_uring::IoUring::new(8) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(explain(error, 0, LOCKED_BYTES_LEAST)),
-    }
+    try_ring().map_err(|error| explain(error, 0, LOCKED_BYTES_LEAST))
 }
 
 /// Raises the soft limit on locked memory to the hard one and makes a small ring.
@@ -98,9 +103,18 @@ pub fn probe(executors_count: usize) -> Result<(), UringError> {
     if allowed < LOCKED_BYTES_LEAST || (allowed < needed && !may_lock_any()) {
         return Err(UringError::LockedMemory { allowed, needed });
     }
-    match io_uring::IoUring::new(8) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(explain(error, allowed, needed)),
+    try_ring().map_err(|error| explain(error, allowed, needed))
+}
+
+/// A small ring that knows all operations.
+fn try_ring() -> io::Result<()> {
+    let ring = IoUring::new(8)?;
+    let mut probe = Probe::new();
+    // older than 5.6 it cannot be asked
+    let asked = ring.submitter().register_probe(&mut probe).is_ok();
+    match asked && OPERATIONS.iter().all(|code| probe.is_supported(*code)) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

@@ -24,6 +24,8 @@ const QUANTILES: [(f64, &str); 5] = [
 pub struct Gauges {
     /// Time since the start.
     pub uptime: Duration,
+    /// How connections are waited for.
+    pub io: &'static str,
     /// Connections open.
     pub connections_open: usize,
     /// Pages that wait for an uploader.
@@ -382,7 +384,8 @@ fn state(text: &mut String, gauges: &Gauges) {
     let version = env!("CARGO_PKG_VERSION");
     let _ = writeln!(
         text,
-        "{PREFIX}build_info{{version=\"{version}\",io=\"uring\"}} 1"
+        "{PREFIX}build_info{{version=\"{version}\",io=\"{io}\"}} 1",
+        io = gauges.io
     );
 }
 

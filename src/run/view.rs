@@ -6,6 +6,7 @@ use crate::clock::{Clock, Mono};
 use crate::config::{ConfigError, DestinationId};
 use crate::heart::{self, Heart};
 use crate::limits::OUTAGE_TIME;
+use crate::listen::Backend;
 use crate::log::safe_text;
 use crate::metrics::expose::{self, BodyGauges, Gauges, RuleGauges, SpoolGauges};
 use crate::metrics::{Counter, Counters, FilterBook, Latency, Snapshot};
@@ -29,6 +30,7 @@ pub struct View {
     pub(super) latencies: Vec<Arc<Latency>>,
     pub(super) filters: Arc<FilterBook>,
     pub(super) shared: upload::Shared,
+    pub(super) io: Backend,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) metrics_address: Option<SocketAddr>,
     /// A thread has ended that should not have.
@@ -60,6 +62,12 @@ impl View {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How connections are waited for.
+    #[must_use]
+    pub fn io(&self) -> &'static str {
+        self.io.name()
     }
 
     /// Address of the metrics server, if there is one.
@@ -112,6 +120,7 @@ impl View {
         let accepted = snapshot.value(Counter::ConnectionsAccepted);
         Gauges {
             uptime: now.since(self.started_at),
+            io: self.io(),
             connections_open: usize::try_from(accepted.saturating_sub(closed_connections))
                 .unwrap_or(usize::MAX),
             pages_waiting: self.ring.pages_waiting(),

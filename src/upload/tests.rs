@@ -47,6 +47,7 @@ fn config_for(
             connections_max: 0,
             partial_bytes_max: 0,
             partial_age_max: Duration::ZERO,
+            io: config::Io::Auto,
         },
         filters: Vec::new(),
         map: config::Map {

@@ -324,7 +324,16 @@ fn limits_that_are_too_low_are_named() {
         world.wrapper = ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
         world
     };
+    // by default epoll serves as well
+    let outcome = limited("-l 64").check();
+    let ring = outcome.named("io_uring")[0];
+    assert_eq!(ring["verdict"], "ok", "{ring}");
+    assert!(
+        ring["what"].as_str().unwrap().contains("epoll is used"),
+        "{ring}"
+    );
     limited("-l 64")
+        .keys(|keys| keys.listen_more = "io = \"uring\"".into())
         .check()
         .names(
             "locked_memory",

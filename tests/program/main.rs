@@ -13,6 +13,7 @@
 )]
 
 mod account;
+mod backends;
 mod backlog;
 mod bench;
 mod commands;

@@ -252,7 +252,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     /// The whole text; `destination` begins with `[sentinel]`. The spool is in `folder`, unless the
-    /// further sections say something of it.
+    /// further sections say something of it. `CEFLINE_IO` says how it receives, unless the lines do.
     pub(crate) fn config(
         &self,
         tcp: &str,
@@ -266,6 +266,11 @@ impl Keys {
             more,
         } = self;
         let (_, destination) = destination.split_once("[sentinel]\n").unwrap();
+        // all of these tests may be run by either backend
+        let io = match std::env::var("CEFLINE_IO") {
+            Ok(io) if !listen.contains("io = ") => format!("io = \"{io}\"\n"),
+            _ => String::new(),
+        };
         let spool = match more.contains("[spool]") {
             true => more.replace("[spool]", &spool_in(folder)),
             false => format!("{}\n{more}", spool_in(folder)),
@@ -276,7 +281,7 @@ impl Keys {
             false => "heartbeat = \"off\"\n",
         };
         format!(
-            "[listen]\ntcp = [\"{tcp}\"]\n{listen}\n\
+            "[listen]\ntcp = [\"{tcp}\"]\n{io}{listen}\n\
              [metrics]\nlisten = \"{metrics}\"\n{spool}\n\
              [sentinel]\n{heartbeat}{sentinel}\n{destination}\n"
         )

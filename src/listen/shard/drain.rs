@@ -23,10 +23,10 @@ impl Shard {
         let read_until = clock.mono().plus(DRAIN_READ_TIME);
         // those on their way to us come first
         while !self.shared.all_have_left() && clock.mono() < read_until {
-            glommio::timer::sleep(Duration::from_millis(1)).await;
+            self.shared.io.sleep(Duration::from_millis(1)).await;
         }
         while !self.shared.is_anteroom_empty(self.index) {
-            glommio::executor().yield_now().await;
+            self.shared.io.yield_now().await;
         }
         let links: Vec<(u64, Rc<Link>)> = self
             .links
@@ -88,7 +88,7 @@ impl Shard {
             };
             bytes_left = bytes_left.saturating_sub(bytes);
             fed = self.feed(link, &self.buffer.borrow()[..bytes]);
-            glommio::yield_if_needed().await;
+            self.shared.io.yield_if_needed().await;
         }
         if link.connection.borrow().held_bytes() > 0 && !self.page_before_deadline().await {
             let mut tally = self.tally.borrow_mut();
@@ -111,7 +111,7 @@ impl Shard {
         let ring = self.desk.borrow().ring.clone();
         let page = future::or(async { Some(ring.claimed().await) }, async {
             while !self.shared.is_out_of_time() {
-                glommio::timer::sleep(Duration::from_millis(20)).await;
+                self.shared.io.sleep(Duration::from_millis(20)).await;
             }
             None
         });
