@@ -8,11 +8,16 @@
 //! `recv` for some ten kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
 //! waits longer than [`ROUND_MS_MOST`].
 //!
+//! Only where thousands share one core, and each brings a message or two at a time, would the reads be
+//! most of the work. The longest interval then grows with their number, so that a shard makes no more
+//! than some [`ROUND_READS_A_SECOND`] of them and each brings more, up to [`ROUND_MS_CROWDED`].
+//!
 //! Turns fall on multiples of their interval, so that connections of one interval share a wake-up.
 
 use crate::clock::Mono;
 use crate::limits::{
-    READ_BYTES_FULL, READ_BYTES_SMALL, ROUND_MS_FIRST, ROUND_MS_LEAST, ROUND_MS_MOST,
+    READ_BYTES_FULL, READ_BYTES_SMALL, ROUND_MS_CROWDED, ROUND_MS_FIRST, ROUND_MS_LEAST,
+    ROUND_MS_MOST, ROUND_READS_A_SECOND,
 };
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -62,11 +67,26 @@ impl Rounds {
     /// Gives a connection its next turn.
     pub fn add(&mut self, connection: u64, interval: Interval, now: Mono) {
         let now_ms = milliseconds(now);
-        let turn = match u64::from(interval.0) {
+        let turn = match interval.0 {
             0 => now_ms,
-            ms => (now_ms / ms + 1) * ms,
+            ms => {
+                let ms = u64::from(if ms < ROUND_MS_MOST {
+                    ms
+                } else {
+                    self.longest()
+                });
+                (now_ms / ms + 1) * ms
+            }
         };
         self.turns.push(Reverse((turn, connection)));
+    }
+
+    /// The longest interval with so many connections, a power of two like all.
+    fn longest(&self) -> u32 {
+        let wanted = self.turns.len() as u64 * 1_000 / ROUND_READS_A_SECOND;
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let most = ROUND_MS_CROWDED;
+        wanted.clamp(ROUND_MS_MOST, most).next_power_of_two()
     }
 
     /// The next connection whose turn has come.
@@ -126,6 +146,33 @@ mod tests {
         }
         assert_eq!(interval, Interval(ROUND_MS_MOST));
         assert_eq!(interval.after_read(READ_BYTES_SMALL), Some(interval));
+    }
+
+    #[test]
+    fn the_longest_interval_grows_with_a_crowd_and_no_other_does() {
+        let start = Mono(1_000_000_000);
+        let crowd = |count: u64| Rounds {
+            turns: (0..count).map(|turn| Reverse((turn, turn))).collect(),
+        };
+        let longest = |count| crowd(count).longest();
+        let few = ROUND_READS_A_SECOND * u64::from(ROUND_MS_MOST) / 1_000;
+        assert_eq!(longest(0), ROUND_MS_MOST);
+        assert_eq!(longest(few), ROUND_MS_MOST);
+        assert_eq!(longest(few + 1_000), 2 * ROUND_MS_MOST);
+        assert_eq!(longest(10_000), 256);
+        assert_eq!(longest(1_000_000), ROUND_MS_CROWDED);
+        // 1,024 is a multiple of all of them
+        for (ms, turn) in [(ROUND_MS_MOST, 1_024), (8, 1_008), (0, 1_000)] {
+            let mut rounds = crowd(10_000);
+            rounds.add(u64::MAX, Interval(ms), start);
+            let mine = rounds.turns.iter().find(|turn| turn.0.1 == u64::MAX);
+            assert_eq!(mine.unwrap().0.0, turn, "{ms}");
+        }
+        let mut rounds = crowd(10_000);
+        let start = Mono(1_024_000_000);
+        rounds.add(u64::MAX, Interval(ROUND_MS_MOST), start);
+        let mine = rounds.turns.iter().find(|turn| turn.0.1 == u64::MAX);
+        assert_eq!(mine.unwrap().0.0, 1_280);
     }
 
     #[test]
