@@ -16,7 +16,7 @@
 //!
 //! | module | its one job | pure |
 //! |---|---|---|
-//! | [`listen`] | accept, share connections out over shards, read them, stop reading when pages run out | [`listen::connection`], [`listen::rounds`], [`listen::placement`] |
+//! | [`listen`] | accept, share connections out over shards, read them, stop reading when pages run out | [`listen::connection`], [`listen::rounds`], [`listen::placement`], [`listen::piece`] |
 //! | [`frame`] | cut the byte stream into syslog frames (RFC 6587) | yes |
 //! | [`parse`] | one frame to a borrowed CEF record | yes |
 //! | [`filter`] | what becomes of a record by the rules of the configuration | yes |

@@ -28,6 +28,14 @@ pub const OCTET_COUNT_DIGITS_MAX: usize = 7;
 pub const EMPTY_FRAMES_AT_START_MAX: usize = 8;
 /// What one `recv` may bring; one such buffer for each shard, shared by its connections.
 pub const READ_BYTES_MAX: usize = 256 * KIB;
+/// A read of so much says that its connection brings more than one core keeps up with: half of what one
+/// can bring. Pieces of it are then left to cores that have nothing to do...
+pub const READ_BYTES_HOT: usize = READ_BYTES_MAX / 2;
+/// ...of this length: some hundred frames, a tenth of a millisecond's work, against the some
+/// microseconds that it takes to wake somebody for it.
+pub const PIECE_BYTES: usize = 64 * KIB;
+/// Pieces that a core maps before it looks at its own sockets.
+pub const HELP_PIECES: usize = 8;
 /// Open connections over all listeners, by default. Each costs a file descriptor and at most
 /// 1 KiB of user memory while idle.
 pub const CONNECTIONS_DEFAULT: usize = 10_000;

@@ -11,13 +11,16 @@
 //!
 //! Connections are shared out when they are accepted and once more when shards turn out unequal
 //! ([`placement`]). Busy connections are read in rounds, quiet ones sleep on the ring or on epoll
-//! ([`rounds`], [`runtime`]).
+//! ([`rounds`], [`runtime`]). Of one that brings more than its core can map, others that have nothing to
+//! do map pieces ([`piece`]).
 //! Memory is bounded: nothing for an idle connection but its state, a budget for unfinished frames,
 //! one read buffer and one page for a shard.
 
 mod accept;
 pub mod connection;
 mod epoll;
+mod exchange;
+pub mod piece;
 pub mod placement;
 mod ports;
 pub mod rounds;
@@ -36,6 +39,7 @@ use crate::ring::Ring;
 use crate::supervisor::Given;
 use accept::{Acceptor, Bell};
 use connection::Connection;
+use exchange::Exchange;
 use placement::Load;
 pub use ports::Port;
 pub use runtime::Backend;
@@ -137,6 +141,8 @@ pub(crate) struct Shared {
     /// Counts of the rules of `[[filter]]`, for shards to find theirs by name.
     filters: Arc<FilterBook>,
     loads: Vec<Load>,
+    /// Pieces of busy connections, from shard to shard.
+    exchange: Exchange,
     /// The way in to each shard.
     doors: Vec<Sender<Visitor>>,
     /// Wakes each shard's main task.
@@ -261,6 +267,7 @@ pub fn start(
         notices: Notices::new(),
         filters: filters.clone(),
         loads: (0..shards_count).map(|_| Load::default()).collect(),
+        exchange: Exchange::new(shards_count),
         doors,
         wakes: (0..shards_count).map(|_| Notify::new()).collect(),
         hearts: (0..shards_count)

@@ -152,6 +152,7 @@ const PURE: &[&str] = &[
     "listen/connection.rs",
     "listen/rounds.rs",
     "listen/placement.rs",
+    "listen/piece.rs",
     "spool",
     "upload/age.rs",
     "upload/delivery.rs",

@@ -5,7 +5,7 @@
 
 use crate::clock::Mono;
 use crate::config::FramingChoice;
-use crate::frame::{Cut, Frame, Framer};
+use crate::frame::{Cut, End, Frame, Framer};
 use crate::metrics::{Counter, Tally};
 
 /// So many fresh bytes at a time are put behind an unfinished frame, until it is finished; the rest
@@ -16,6 +16,13 @@ const STEP_BYTES: usize = 4096;
 pub trait Sink {
     /// False if no frame can be taken now.
     fn is_ready(&mut self, tally: &mut Tally) -> bool;
+    /// Counts a frame that it is about to take. One that only passes it on leaves that to the last.
+    fn count(&mut self, end: End, tally: &mut Tally) {
+        tally.add(Counter::FramesReceived, 1);
+        if end == End::Truncated {
+            tally.add(Counter::FramesTruncated, 1);
+        }
+    }
     /// Takes one.
     fn take(&mut self, frame: Frame<'_>, tally: &mut Tally);
 }
@@ -175,10 +182,7 @@ fn cut_all(
             Cut::Frame { frame, used } => {
                 framed += used;
                 used_up += used;
-                tally.add(Counter::FramesReceived, 1);
-                if frame.end == crate::frame::End::Truncated {
-                    tally.add(Counter::FramesTruncated, 1);
-                }
+                sink.count(frame.end, tally);
                 sink.take(frame, tally);
             }
             Cut::Blank { used } => {

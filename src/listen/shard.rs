@@ -10,9 +10,11 @@
 
 mod desk;
 mod drain;
+mod help;
 mod housekeeping;
 
 use super::connection::{Connection, Fed, Sink};
+use super::piece::Piece;
 use super::rounds::{Interval, Rounds};
 use super::runtime::Poller;
 use super::socket::{Got, Socket};
@@ -75,6 +77,10 @@ struct Shard {
     rounds: RefCell<Rounds>,
     /// Connections whose bytes could not be mapped for want of a page.
     stalled: RefCell<Vec<u64>>,
+    /// Another's, that could not be mapped for want of a page.
+    piece: RefCell<Option<Piece>>,
+    /// Its connections' frames are not for others.
+    is_alone: Cell<bool>,
     desk: RefCell<Desk>,
     tally: RefCell<Tally>,
     /// Shared by all connections: a read is used up before the next.
@@ -110,6 +116,8 @@ pub(super) async fn run(parts: Parts, poller: Poller) {
         next_link: Cell::new(0),
         rounds: RefCell::default(),
         stalled: RefCell::default(),
+        piece: RefCell::default(),
+        is_alone: Cell::new(shared.loads.len() == 1 || help::is_counting(&config)),
         desk: RefCell::new(Desk::new(
             ring,
             counters,
@@ -191,6 +199,7 @@ impl Shard {
                 continue;
             }
             self.read_round();
+            self.help();
             let now = clock.mono();
             if now.since(kept_house) >= HOUSEKEEPING {
                 // of a quiet shard only once: it may have very many quiet connections
@@ -229,6 +238,8 @@ impl Shard {
             self.desk
                 .borrow_mut()
                 .follow(mapper_of, now, &mut self.tally.borrow_mut());
+            let is_one = self.shared.loads.len() == 1;
+            self.is_alone.set(is_one || help::is_counting(&config));
             self.config.replace(config);
         }
     }
@@ -279,7 +290,17 @@ impl Shard {
         let next = next.into_iter().flatten().min();
         match next.map_or(BEAT_TIME, |at| at.since(now).min(BEAT_TIME)) {
             Duration::ZERO => self.shared.io.yield_now().await,
-            time => future::or(woken, self.shared.io.sleep(time)).await,
+            time => {
+                // who passes a piece wakes us, if not before the look
+                let exchange = &self.shared.exchange;
+                exchange.set_free(self.index, true);
+                if exchange.is_empty() {
+                    future::or(woken, self.shared.io.sleep(time)).await;
+                } else {
+                    self.shared.io.yield_now().await;
+                }
+                exchange.set_free(self.index, false);
+            }
         }
     }
 
@@ -288,7 +309,7 @@ impl Shard {
     }
 
     fn is_stalled(&self) -> bool {
-        !self.stalled.borrow().is_empty()
+        !self.stalled.borrow().is_empty() || self.piece.borrow().is_some()
     }
 
     /// Reads every connection whose turn it is, until one finds no page.
@@ -353,10 +374,10 @@ impl Shard {
             peer: link.peer,
             received: now,
         };
-        let mut connection = link.connection.borrow_mut();
-        let before = connection.held_bytes();
-        let fed = connection.feed(fresh, now.mono, &mut *desk, &mut tally);
-        self.hold(before, connection.held_bytes());
+        let held = || link.connection.borrow().held_bytes();
+        let before = held();
+        let fed = self.feed_desk(link, fresh, &mut desk, &mut tally);
+        self.hold(before, held());
         fed
     }
 
@@ -382,6 +403,9 @@ impl Shard {
 
     /// Feeds what stalled connections hold; those that stall again stay.
     fn resume(&self) {
+        if !self.resume_piece() {
+            return;
+        }
         let stalled = self.stalled.take();
         for number in stalled {
             let Some(link) = self.links.borrow().get(&number).cloned() else {

@@ -61,6 +61,8 @@ counters! {
     ConnectionsRefused => "connections_refused_total" { "reason" = "too_many" },
     /// Connections moved from a busy shard to an idle one.
     ConnectionsMoved => "connections_moved_total",
+    /// Pieces of busy connections that another shard than theirs has made rows of.
+    PiecesPassed => "pieces_passed_total",
 
     // ---- bytes
     /// Bytes received from senders: framed, discarded, or part of an unfinished frame.

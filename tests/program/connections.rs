@@ -282,3 +282,114 @@ fn a_busy_connection_moves_to_the_shard_with_less_to_do_and_loses_nothing() {
     drop(idle);
     rig.stop();
 }
+
+/// A short frame whose row is found by its number; all are of one length.
+fn numbered(number: u64) -> String {
+    format!("<13>CEF:0|Acme|Gate|1|100|conn|5|src=192.0.2.1 dst=192.0.2.2 cnt={number:07}\n")
+}
+
+/// Writes so many of them over one connection as fast as they go, and waits until all are settled.
+fn write_flat_out(rig: &Rig, count: u64) {
+    let mut socket = TcpStream::connect(rig.tcp()).unwrap();
+    let mut block = String::new();
+    for number in 0..count {
+        block.push_str(&numbered(number));
+        if block.len() > 1 << 20 || number + 1 == count {
+            socket.write_all(block.as_bytes()).unwrap();
+            block.clear();
+        }
+    }
+    drop(socket);
+    rig.settled(count);
+}
+
+#[test]
+fn one_connection_flat_out_is_mapped_by_all_ingest_cores_and_its_rows_keep_their_order() {
+    let _machine = alone();
+    for io in ["io = \"uring\"", "io = \"epoll\""] {
+        let mut rig = Rig::start(Keys {
+            listen: io,
+            // pages run out again and again
+            more: "[runtime]\ningest_cores = 2\nupload_cores = 1\npages_bytes_max = \"4 MiB\"",
+            ..Keys::default()
+        });
+        let count = 150_000;
+        write_flat_out(&rig, count);
+        let rows = rig
+            .emulator
+            .ask("CommonSecurityLog | order by EventCount asc | project EventCount, TimeGenerated");
+        assert_eq!(rows.len() as u64, count);
+        let mut last = String::new();
+        for (number, row) in (0..count).zip(&rows) {
+            assert_eq!(row[0].as_u64(), Some(number));
+            let time = row[1].as_str().unwrap().to_owned();
+            assert!(
+                last <= time,
+                "row {number} is of {time}, the one before of {last}"
+            );
+            last = time;
+        }
+        let snapshot = rig.stop().snapshot;
+        let pieces = snapshot.value(Counter::PiecesPassed);
+        println!(
+            "{io}: {pieces} pieces passed, {} waits for pages",
+            snapshot.value(Counter::ReadsPaused)
+        );
+        assert!(pieces > 0);
+        assert_eq!(
+            snapshot.value(Counter::BytesReceived),
+            snapshot.value(Counter::BytesFramed)
+        );
+    }
+}
+
+#[test]
+fn rules_that_count_keep_a_connection_on_its_core() {
+    let _machine = alone();
+    let mut rig = Rig::start(Keys {
+        more: "[runtime]\ningest_cores = 2\n[[filter]]\nname = \"tenth\"\n\
+               when = { column = \"DeviceProduct\", exists = true }\naction = \"sample\"\n\
+               one_in = 10",
+        ..Keys::default()
+    });
+    write_flat_out(&rig, 100_000);
+    let snapshot = rig.stop().snapshot;
+    assert_eq!(snapshot.value(Counter::PiecesPassed), 0);
+    assert_eq!(snapshot.value(Counter::RowsUploaded), 10_000);
+}
+
+#[test]
+fn a_stop_while_pieces_are_under_way_leaves_none_behind() {
+    let _machine = alone();
+    for io in ["io = \"uring\"", "io = \"epoll\""] {
+        let mut rig = Rig::start(Keys {
+            listen: io,
+            more: "[runtime]\ningest_cores = 2\n[batch]\nlinger = \"50 ms\"",
+            ..Keys::default()
+        });
+        let to = rig.tcp();
+        let writer = thread::spawn(move || {
+            let mut socket = TcpStream::connect(to).unwrap();
+            let block: String = (0..2_000).map(numbered).collect();
+            // until it is closed
+            while socket.write_all(block.as_bytes()).is_ok() {}
+        });
+        until("pieces are passed", SOON, || {
+            (rig.count(Counter::PiecesPassed) > 50).then_some(())
+        });
+        // the account closes, and nothing is held
+        let report = rig.stop();
+        writer.join().unwrap();
+        let snapshot = report.snapshot;
+        let rows = snapshot.value(Counter::RowsUploaded);
+        assert_eq!(
+            snapshot.value(Counter::FramesReceived),
+            rows + snapshot.frames_lost()
+        );
+        assert_eq!(rig.emulator.count(""), rows);
+        // every frame that was cut is in it; the last may have been cut short by the stop
+        let bytes = snapshot.value(Counter::BytesFramed);
+        let cut = bytes.div_ceil(numbered(0).len() as u64);
+        assert_eq!(snapshot.value(Counter::FramesReceived), cut);
+    }
+}

@@ -37,6 +37,7 @@ impl Shard {
         for (number, link) in links {
             self.drain_link(number, &link, read_until).await;
         }
+        self.drain_pieces().await;
         self.tell_all().await;
         let mut tally = self.tally.borrow_mut();
         self.desk
@@ -100,7 +101,7 @@ impl Shard {
     }
 
     /// Sees to it that there is a page, if one comes free in time.
-    async fn page_before_deadline(&self) -> bool {
+    pub(super) async fn page_before_deadline(&self) -> bool {
         if self
             .desk
             .borrow_mut()
