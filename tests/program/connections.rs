@@ -6,6 +6,7 @@ use crate::rig::Rig;
 use crate::table::Table;
 use cefline::clock::Clock;
 use cefline::config::Machine;
+use cefline::emulator::Options;
 use cefline::emulator::stamp::parse_time;
 use cefline::metrics::Counter;
 use cefline::send::{Framing, Lines, Rate, SendControl, SendOptions, Source, Writes, send};
@@ -307,11 +308,14 @@ fn write_flat_out(rig: &Rig, count: u64) {
 fn one_connection_flat_out_is_mapped_by_all_ingest_cores_and_its_rows_keep_their_order() {
     let _machine = alone();
     for io in ["io = \"uring\"", "io = \"epoll\""] {
-        let mut rig = Rig::start(Keys {
+        let keys = Keys {
             listen: io,
-            // pages run out again and again
-            more: "[runtime]\ningest_cores = 2\nupload_cores = 1\npages_bytes_max = \"4 MiB\"",
+            more: "[runtime]\ningest_cores = 2\nupload_cores = 1",
             ..Keys::default()
+        };
+        // the fewest pages that there can be, so that they run out again and again
+        let mut rig = Rig::changed(Options::default(), keys, |config| {
+            config.runtime.pages_bytes_max = 0;
         });
         let count = 150_000;
         write_flat_out(&rig, count);
@@ -331,11 +335,9 @@ fn one_connection_flat_out_is_mapped_by_all_ingest_cores_and_its_rows_keep_their
         }
         let snapshot = rig.stop().snapshot;
         let pieces = snapshot.value(Counter::PiecesPassed);
-        println!(
-            "{io}: {pieces} pieces passed, {} waits for pages",
-            snapshot.value(Counter::ReadsPaused)
-        );
-        assert!(pieces > 0);
+        let waits = snapshot.value(Counter::ReadsPaused);
+        println!("{io}: {pieces} pieces passed, {waits} waits for pages");
+        assert!(pieces > 0 && waits > 0);
         assert_eq!(
             snapshot.value(Counter::BytesReceived),
             snapshot.value(Counter::BytesFramed)
