@@ -11,7 +11,7 @@
 //!
 //! Connections are shared out when they are accepted and once more when shards turn out unequal
 //! ([`placement`]). Busy connections are read in rounds, quiet ones sleep on the ring or on epoll
-//! ([`rounds`], [`runtime`]). Of one that brings more than its core can map, others that have nothing to
+//! ([`rounds`], `runtime.rs`). Of one that brings more than its core can map, others that have nothing to
 //! do map pieces ([`piece`]).
 //! Memory is bounded: nothing for an idle connection but its state, a budget for unfinished frames,
 //! one read buffer and one page for a shard.

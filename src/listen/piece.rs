@@ -171,8 +171,10 @@ mod tests {
             let end = End::Whole;
             piece.push(Frame { bytes, end });
         }
-        let mut sink = Collector::default();
-        sink.room = 1;
+        let mut sink = Collector {
+            room: 1,
+            ..Collector::default()
+        };
         let mut tally = Tally::default();
         assert!(!piece.empty_into(&mut sink, &mut tally));
         piece.abandon(&mut tally);

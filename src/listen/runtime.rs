@@ -139,7 +139,7 @@ impl Backend {
 
     pub(super) async fn sleep(self, time: Duration) {
         match self {
-            Backend::Uring => drop(glommio::timer::sleep(time).await),
+            Backend::Uring => glommio::timer::sleep(time).await,
             Backend::Epoll => tokio::time::sleep(time).await,
         }
     }

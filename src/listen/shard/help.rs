@@ -183,11 +183,12 @@ impl Shard {
             let Some(piece) = piece.or_else(|| self.shared.exchange.take()) else {
                 return;
             };
-            if !self.map_piece(piece) && !self.page_before_deadline().await {
-                if let Some(mut piece) = self.piece.take() {
-                    piece.abandon(&mut self.tally.borrow_mut());
-                    self.shared.exchange.give_back(piece);
-                }
+            if !self.map_piece(piece)
+                && !self.page_before_deadline().await
+                && let Some(mut piece) = self.piece.take()
+            {
+                piece.abandon(&mut self.tally.borrow_mut());
+                self.shared.exchange.give_back(piece);
             }
         }
     }
