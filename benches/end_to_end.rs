@@ -250,11 +250,12 @@ impl Run {
     }
 
     fn wait(&self, what: &str, is_there: impl Fn() -> Result<bool>) -> Result<()> {
-        for _ in 0..PATIENCE_S * 50 {
+        for _ in 0..PATIENCE_S * 5 {
             if is_there()? {
                 return Ok(());
             }
-            sleep(Duration::from_millis(20));
+            // to be asked costs it something
+            sleep(Duration::from_millis(200));
         }
         let log = fs::read_to_string(self.folder.path().join("run.log"))?;
         let _ = &self.emulator;

@@ -7,7 +7,7 @@
 //!                 ^^^                               what is before the next key is the value
 //! ```
 //!
-//! Three passes, each over little: bytes to masks of what matters ([`Masks`]), masks to words that may
+//! Three passes, each over little: bytes to masks of what matters, masks to words that may
 //! be keys, words to pairs. The rules are those of [`super::cef`].
 
 #![cfg_attr(
