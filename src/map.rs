@@ -158,9 +158,9 @@ pub struct Mapper {
     keys: KeyTable,
     scratch: Scratch,
     /// `CollectorHostName` as a member of the row.
-    collector: Vec<u8>,
+    collector: (Lead, Vec<u8>),
     /// A time of receipt, and its text.
-    stamp: (Wall, Vec<u8>),
+    stamp: (Wall, Lead),
     /// The rules of `[[filter]]`; nothing if there are none.
     filters: Option<Box<Filters>>,
 }
@@ -247,8 +247,13 @@ impl Mapper {
                 has_places: false,
                 record: 0,
             },
-            collector: collector.bytes().to_vec(),
-            stamp: (Wall(i64::MIN), Vec::new()),
+            collector: {
+                let (short, rest) = collector
+                    .bytes()
+                    .split_at(collector.len().min(LEAD_BYTES_MAX));
+                (Lead::new(short), rest.to_vec())
+            },
+            stamp: (Wall(i64::MIN), Lead::new(b"")),
             filters: None,
         }
     }
@@ -503,9 +508,8 @@ impl Mapper {
     fn stamp(&mut self, wall: Wall) {
         if self.stamp.0 != wall {
             self.stamp.0 = wall;
-            self.stamp.1.clear();
             if let Some(text) = TimeText::of(wall) {
-                self.stamp.1.extend_from_slice(text.bytes());
+                self.stamp.1 = time_member(&text);
             }
         }
     }
@@ -585,10 +589,9 @@ impl Mapper {
         source: Source,
         shortened: bool,
     ) {
-        row.out.extend_from_slice(b"{\"TimeGenerated\":\"");
-        row.out.extend_from_slice(&self.stamp.1);
+        row.out.lead(&self.stamp.1);
         row.out
-            .extend_from_slice(b"\",\"DeviceVendor\":\"cefline\",\"DeviceProduct\":\"unparsed\"");
+            .extend_from_slice(b",\"DeviceVendor\":\"cefline\",\"DeviceProduct\":\"unparsed\"");
         row.text_column(&CLASS_ID, why.code().as_bytes(), Escapes::None);
         row.text_column(&ACTIVITY, why.explanation().as_bytes(), Escapes::None);
         self.computer(row, origin, source);
@@ -613,14 +616,12 @@ impl Mapper {
         source: Source,
     ) {
         let row_start = row.out.len().saturating_sub(1);
-        row.out.extend_from_slice(b"{\"TimeGenerated\":\"");
-        row.out.mark(row_start, TIME);
-        let start = row.out.len();
         let text = match self.settings.time_generated {
             TimeGenerated::Received => None,
             TimeGenerated::Header => Some(header),
             TimeGenerated::DeviceReceipt => Some(self.last_value(b"rt", extension)),
         };
+        let mut sent = None;
         if let Some(text) = text {
             let now = source.received.wall;
             let wall = text
@@ -629,16 +630,14 @@ impl Mapper {
                     let ahead = wall.0.saturating_sub(now.0);
                     (TIME_AGE_MAX_NS.saturating_neg()..=TIME_AHEAD_MAX_NS).contains(&ahead)
                 });
-            let text = wall.and_then(TimeText::of);
-            row.notes.time_replaced = text.is_none();
-            if let Some(text) = text {
-                row.out.extend_from_slice(text.bytes());
-            }
+            sent = wall.and_then(TimeText::of);
+            row.notes.time_replaced = sent.is_none();
         }
-        if row.out.len() == start {
-            row.out.extend_from_slice(&self.stamp.1);
+        match sent {
+            Some(text) => row.out.lead(&time_member(&text)),
+            None => row.out.lead(&self.stamp.1),
         }
-        row.out.push(b'"');
+        row.out.mark(row_start, TIME);
     }
 
     /// `Computer`, by the syslog header or else the peer, and `CollectorHostName`.
@@ -648,9 +647,17 @@ impl Mapper {
             None => row.address(&COMPUTER.lead, source.peer),
         });
         row.column(COLLECTOR.id, |row| {
-            row.out.extend_from_slice(&self.collector);
+            self.collector_name(row);
             true
         });
+    }
+
+    fn collector_name(&self, row: &mut Row<'_>) {
+        let (lead, rest) = &self.collector;
+        row.out.lead(lead);
+        if !rest.is_empty() {
+            row.out.extend_from_slice(rest);
+        }
     }
 
     /// Writes the pairs that have columns. True if there are others, or values that do not fit.
@@ -727,6 +734,11 @@ impl Mapper {
         };
         time::read(text, time::Defaults { now, zone: &zone })
     }
+}
+
+/// `TimeGenerated` as the first member of a row.
+fn time_member(text: &TimeText) -> Lead {
+    Lead::joined(&[b"{\"TimeGenerated\":\"", text.bytes(), b"\""])
 }
 
 impl Marks {

@@ -36,9 +36,7 @@ impl Mapper {
     }
 
     fn summary_row(&self, row: &mut Row<'_>, summary: &Summary) {
-        row.out.extend_from_slice(b"{\"TimeGenerated\":\"");
-        row.out.extend_from_slice(&self.stamp.1);
-        row.out.push(b'"');
+        row.out.lead(&self.stamp.1);
         for (place, text) in summary.values() {
             let (name, kind) = match place {
                 Place::Header(HeaderField::Vendor) => ("DeviceVendor", Kind::Text),
@@ -71,7 +69,7 @@ impl Mapper {
                 }
             }
         }
-        row.out.extend_from_slice(&self.collector);
+        self.collector_name(row);
         row.additional(self.semicolon(), |more| {
             more.mark(b"cefline.mark", b"rows_suppressed");
             more.mark(b"cefline.filter", summary.about.rule.as_bytes());

@@ -47,6 +47,21 @@ impl Lead {
         }
     }
 
+    /// The same of several texts, one behind the other.
+    #[must_use]
+    pub fn joined(texts: &[&[u8]]) -> Self {
+        let mut lead = Lead::new(b"");
+        for text in texts {
+            for byte in *text {
+                if let Some(place) = lead.bytes.get_mut(usize::from(lead.len)) {
+                    *place = *byte;
+                    lead.len = lead.len.wrapping_add(1);
+                }
+            }
+        }
+        lead
+    }
+
     /// The text.
     #[must_use]
     pub fn text(&self) -> &[u8] {
@@ -361,5 +376,8 @@ mod tests {
         assert_eq!(Lead::new(b"abc").text(), b"abc");
         let longest = [b'x'; LEAD_BYTES_MAX + 1];
         assert_eq!(Lead::new(&longest).text(), &longest[..LEAD_BYTES_MAX]);
+        assert_eq!(Lead::joined(&[b"ab", b"", b"c"]).text(), b"abc");
+        let joined = Lead::joined(&[b"xx", &longest]);
+        assert_eq!(joined.text(), &longest[..LEAD_BYTES_MAX]);
     }
 }

@@ -31,6 +31,18 @@ impl Masks {
         }
     }
 
+    /// Without the first `len` bytes: what is behind them comes to the front.
+    #[inline]
+    pub(super) fn behind(self, len: usize) -> Self {
+        let shifted = |bits: u64| bits.checked_shr(len as u32).unwrap_or(0);
+        Masks {
+            equals: shifted(self.equals),
+            blank: shifted(self.blank),
+            odd: shifted(self.odd),
+            other: shifted(self.other),
+        }
+    }
+
     /// Whether `start..end` surely has only bytes of keys, where the first of the 64 bytes stands at
     /// `base`. Only what lies within them is known.
     #[inline]
@@ -346,6 +358,9 @@ mod tests {
         assert_eq!(masks.first(63).equals, u64::MAX >> 1);
         assert_eq!(masks.first(1).equals, 1);
         assert_eq!(masks.first(0).equals, 0);
+        assert_eq!(masks.behind(0), masks);
+        assert_eq!(masks.behind(63).equals, 1);
+        assert_eq!(masks.behind(64).equals, 0);
         assert!(
             !masks.are_of_key(64, 63, 70),
             "what lies before is not known"

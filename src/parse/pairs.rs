@@ -153,11 +153,18 @@ impl Scan {
         for block in blocks {
             self.masks.push(masks_of(block));
         }
-        let mut last = [0; 64];
-        if let Some(place) = last.get_mut(..rest.len()) {
-            place.copy_from_slice(rest);
-        }
-        self.masks.push(masks_of(&last).first(rest.len()));
+        // what is behind the last whole block, looked at with what is before it if there is so much
+        let masks = match extension.last_chunk::<64>() {
+            Some(last) => masks_of(last).behind(64usize.wrapping_sub(rest.len())),
+            None => {
+                let mut last = [0; 64];
+                if let Some(place) = last.get_mut(..rest.len()) {
+                    place.copy_from_slice(rest);
+                }
+                masks_of(&last).first(rest.len())
+            }
+        };
+        self.masks.push(masks);
     }
 
     /// Finds what may be keys.
