@@ -322,6 +322,9 @@ impl Batch {
         let mut start = from;
         for index in rows {
             let Some(row) = page.row(index) else { return };
+            if let Some(next) = page.row(index + 1) {
+                self.gzip.expect(next);
+            }
             let end = page.ends().get(index).map_or(to, |end| *end as usize);
             let is_whole = end.saturating_sub(start) == row.bytes.len();
             match is_whole {

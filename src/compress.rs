@@ -83,6 +83,14 @@ impl Gzip {
         }
     }
 
+    /// This row is fed soon.
+    #[inline]
+    pub fn expect(&self, row: Row<'_>) {
+        if let Engine::Rows(encoder) = &self.engine {
+            encoder.expect(row);
+        }
+    }
+
     /// Adds a row to the body.
     pub fn feed_row(&mut self, row: Row<'_>) {
         self.note(row.bytes);

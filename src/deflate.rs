@@ -192,6 +192,14 @@ impl Encoder {
         self.unchecked = 0;
     }
 
+    /// This row is fed soon: asks the memory for it. Rows come from another core, and to wait for
+    /// them line by line takes a sixth of the time.
+    #[inline]
+    pub fn expect(&self, row: Row<'_>) {
+        cpu::fetch(row.bytes);
+        cpu::fetch(row.marks);
+    }
+
     /// Adds a row to the body.
     pub fn feed_row(&mut self, row: Row<'_>) {
         if row.bytes.len() > FED_BYTES_MAX {

@@ -102,6 +102,16 @@ impl Found {
     }
 }
 
+/// Asks the memory for bytes that are read soon, so that nobody waits for them then. Where a processor
+/// has no way to ask, they come when they are read.
+#[inline]
+pub(super) fn fetch<T>(soon: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::fetch(soon);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = soon;
+}
+
 impl Cpu for Plain {
     #[inline(always)]
     fn equal(self, a: &[u8; MASK_BYTES], b: &[u8; MASK_BYTES]) -> u64 {
@@ -143,14 +153,27 @@ fn mask_of(is_so: impl Fn(usize) -> bool) -> u64 {
 mod x86 {
     use super::{AsciiCodes, Avx2, Avx512, Cpu, MASK_BYTES, Work};
     use std::arch::x86_64::{
-        __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
+        _MM_HINT_T0, __m256i, __m512i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
         _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8, _mm512_and_si512,
         _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_movepi8_mask,
         _mm512_or_si512, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_sad_epu8,
         _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
         _mm512_sllv_epi32, _mm512_sllv_epi64, _mm512_srli_epi32, _mm512_srli_epi64,
-        _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_epi64,
+        _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_epi64, _mm_prefetch,
     };
+
+    /// Bytes that come from memory together.
+    const LINE_BYTES: usize = 64;
+
+    #[inline]
+    pub(super) fn fetch<T>(soon: &[T]) {
+        let start: *const i8 = soon.as_ptr().cast();
+        for at in (0..size_of_val(soon)).step_by(LINE_BYTES) {
+            // SAFETY: a hint, which reads nothing that a program could see and takes any address;
+            // every x86-64 has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at)) }
+        }
+    }
 
     #[inline(always)]
     pub(super) fn run_avx2(cpu: Avx2, work: impl Work) {
