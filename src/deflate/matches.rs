@@ -324,10 +324,10 @@ impl Gaps {
         }
         loop {
             let pairs = mask & mask >> 1;
-            // a bit where a run of four begins
-            let mut starts = pairs & pairs >> 2;
+            // a bit where a run of six begins
+            let mut starts = pairs & pairs >> 2 & pairs >> 4;
             if starts == 0 {
-                at = at.wrapping_add(MASK_BYTES - 3);
+                at = at.wrapping_add(MASK_BYTES + 1 - MATCH_MIN);
             }
             while starts != 0 {
                 let first = starts.trailing_zeros() as usize;
@@ -359,7 +359,7 @@ impl Gaps {
                 self.push(window, tokens, start, len, distance);
                 starts &= u64::MAX << next;
                 if starts == 0 {
-                    at = at.wrapping_add(MASK_BYTES - 3);
+                    at = at.wrapping_add(MASK_BYTES + 1 - MATCH_MIN);
                     break;
                 }
             }
