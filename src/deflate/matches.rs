@@ -18,6 +18,10 @@ const MARK_BYTES: usize = 8;
 const AHEAD: usize = 12;
 /// That is given up for a row where it failed so often.
 const AHEAD_FAILS_MAX: usize = 8;
+/// A row of which so many columns were not found, and one more for so many of its bytes, is taken for
+/// one whose marks mean nothing.
+const FAILS_LEAST: usize = 8;
+const FAIL_BYTES: usize = 64;
 /// A stretch begins as far before its column: the end of the value before it may be alike.
 const BACK: usize = 16;
 /// Places of word starts that are kept. A window has some thousand in what is left over.
@@ -32,6 +36,10 @@ const GAP_DENSE: usize = 8;
 /// What is left over at the end of a row or piece is searched at once from this length on, and
 /// otherwise with what follows.
 const REST_LEAST: usize = 64;
+/// Matches of words below this length gain little; where so many come one after the other, as in noise
+/// of few letters, what they take is mostly lost, and pieces are passed over as if nothing were found.
+const WORD_MATCH_GOOD: usize = 16;
+const SHORTS_MAX: usize = 32;
 /// At most so many pieces of 64 bytes are passed over in input that does not repeat.
 const SKIP_MAX: usize = 15;
 
@@ -125,6 +133,8 @@ struct Gaps {
     searched: usize,
     /// Pieces of 64 bytes without a match, one after the other.
     misses: usize,
+    /// Matches of little gain, one after the other.
+    shorts: usize,
     found: Found,
 }
 
@@ -180,6 +190,7 @@ impl Matcher {
                 words: Box::new([0; 1 << WORDS_BITS]),
                 searched: 0,
                 misses: 0,
+                shorts: 0,
                 found,
             },
         }
@@ -192,9 +203,11 @@ impl Matcher {
         };
     }
 
-    /// A block begins, and with it other positions.
+    /// A block begins, and with it other positions. What it is made of hangs on no other.
     pub(super) fn start_block(&mut self) {
         self.gaps.searched = 0;
+        self.gaps.misses = 0;
+        self.gaps.shorts = 0;
     }
 
     /// Matches in the input's last bytes, which are this row.
@@ -230,6 +243,7 @@ impl Matcher {
         let (mut start, mut apart) = (row_at, 0u32);
         let mut ahead_max = AHEAD;
         let mut fails = 0usize;
+        let fails_max = FAILS_LEAST.wrapping_add(len / FAIL_BYTES);
         let stretches = &mut self.stretches;
         stretches.len = 0;
         loop {
@@ -243,7 +257,7 @@ impl Matcher {
             let end = marks.get(ours_at).map_or(window.end(), at_of);
             let stretch = distance.wrapping_add((apart as i32 >> 8) as u32);
             stretches.add(cpu, window, start, end, stretch);
-            let Some(mark) = marks.get(ours_at) else {
+            let Some(mark) = marks.get(ours_at).filter(|_| fails < fails_max) else {
                 break;
             };
             start = end;
@@ -442,6 +456,13 @@ impl Gaps {
                 tokens.push(window, start - before, before + len, distance);
                 self.misses = 0;
                 at = start + len;
+                let is_short = before + len < WORD_MATCH_GOOD;
+                self.shorts = if is_short {
+                    self.shorts.saturating_add(1)
+                } else {
+                    0
+                };
+                at += MASK_BYTES * (self.shorts / SHORTS_MAX).min(SKIP_MAX);
                 continue 'chunks;
             }
             self.misses = self.misses.saturating_add(1);

@@ -332,6 +332,65 @@ fn rows_alike_shrink_more_with_marks_than_without() {
     );
 }
 
+/// Short matches in noise of two letters take more bits than the letters, and most of the time.
+#[test]
+fn noise_of_few_letters_is_left_to_its_codes() {
+    let mut random = fastrand::Rng::with_seed(9);
+    let noise: Vec<u8> = (0..400_000).map(|_| random.u8(b'a'..=b'b')).collect();
+    let mut encoder = Encoder::new();
+    for effort in [Effort::Fast, Effort::Dense] {
+        encoder.set_effort(effort);
+        let steps: Vec<_> = noise
+            .chunks(1000)
+            .map(|row| Step::Plain(row.into()))
+            .collect();
+        let len = body_of(&mut encoder, &steps).len();
+        assert!(len * 48 < noise.len() * 10, "{effort:?}: {len}");
+    }
+}
+
+#[test]
+fn marks_that_mean_nothing_cost_next_to_nothing() {
+    let mut random = fastrand::Rng::with_seed(10);
+    let names: Vec<_> = (0..12).map(|n| (n, format!("ColumnOfNumber{n}"))).collect();
+    let rows: Vec<_> = (0..900).map(|_| row_of(&mut random, &names).0).collect();
+    let marked: Vec<_> = rows
+        .iter()
+        .map(|bytes| {
+            let marks = (0..bytes.len())
+                .filter_map(|at| Mark::new(at, random.u8(..)))
+                .collect();
+            Step::Row(bytes.clone(), marks, 1, 1)
+        })
+        .collect();
+    let unmarked: Vec<_> = rows
+        .iter()
+        .map(|bytes| Step::Row(bytes.clone(), Vec::new(), 1, 1))
+        .collect();
+    let mut encoder = Encoder::new();
+    let marked = body_of(&mut encoder, &marked).len();
+    let unmarked = body_of(&mut encoder, &unmarked).len();
+    assert!(marked * 100 < unmarked * 103, "{marked} {unmarked}");
+}
+
+#[test]
+fn a_body_hangs_on_no_other() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let noise: Vec<u8> = (0..100_000).map(|_| random.u8(b'a'..=b'b')).collect();
+    let mut fresh = Encoder::new();
+    let mut used = Encoder::new();
+    for seed in 0..40 {
+        let steps = steps_of(&mut fastrand::Rng::with_seed(seed));
+        let _ = body_of(&mut used, &[Step::Plain(noise.clone())]);
+        for encoder in [&mut fresh, &mut used] {
+            encoder.set_effort(Effort::Fast);
+        }
+        let body = body_of(&mut fresh, &steps);
+        assert!(body_of(&mut used, &steps) == body, "seed {seed}");
+        fresh = Encoder::new();
+    }
+}
+
 #[test]
 fn what_was_fed_before_a_flush_or_a_full_block_is_still_within_reach() {
     let mut random = fastrand::Rng::with_seed(8);
