@@ -203,7 +203,7 @@ impl Matcher {
         };
     }
 
-    /// A block begins, and with it other positions. What it is made of hangs on no other.
+    /// A block begins, and with it other positions; what was passed over before says nothing of it.
     pub(super) fn start_block(&mut self) {
         self.gaps.searched = 0;
         self.gaps.misses = 0;

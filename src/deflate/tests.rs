@@ -345,7 +345,7 @@ fn noise_of_few_letters_is_left_to_its_codes() {
             .map(|row| Step::Plain(row.into()))
             .collect();
         let len = body_of(&mut encoder, &steps).len();
-        assert!(len * 48 < noise.len() * 10, "{effort:?}: {len}");
+        assert!(len * 5 < noise.len(), "{effort:?}: {len}");
     }
 }
 
@@ -371,24 +371,6 @@ fn marks_that_mean_nothing_cost_next_to_nothing() {
     let marked = body_of(&mut encoder, &marked).len();
     let unmarked = body_of(&mut encoder, &unmarked).len();
     assert!(marked * 100 < unmarked * 103, "{marked} {unmarked}");
-}
-
-#[test]
-fn a_body_hangs_on_no_other() {
-    let mut random = fastrand::Rng::with_seed(11);
-    let noise: Vec<u8> = (0..100_000).map(|_| random.u8(b'a'..=b'b')).collect();
-    let mut fresh = Encoder::new();
-    let mut used = Encoder::new();
-    for seed in 0..40 {
-        let steps = steps_of(&mut fastrand::Rng::with_seed(seed));
-        let _ = body_of(&mut used, &[Step::Plain(noise.clone())]);
-        for encoder in [&mut fresh, &mut used] {
-            encoder.set_effort(Effort::Fast);
-        }
-        let body = body_of(&mut fresh, &steps);
-        assert!(body_of(&mut used, &steps) == body, "seed {seed}");
-        fresh = Encoder::new();
-    }
 }
 
 #[test]
