@@ -299,7 +299,7 @@ client_id = "01234567-89ab-cdef-0123-456789abcdef"
         for part in [
             "cefline.toml can be used\n",
             "receives   tcp 0.0.0.0:514: octet counting or delimited, by connection; frames up to \
-             64 KiB, 10000 connections\n",
+             64 KiB, 10000 connections; by io_uring or else epoll\n",
             "sends to   https://a.ingest.monitor.azure.com\n",
             "application 01234567-89ab-cdef-0123-456789abcdef of tenant example.onmicrosoft.com",
             "cores      1 ingest, 3 upload, on 4; pinned; up to 30 s to stop\n",
