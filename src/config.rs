@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use crate::limits::{
     BODIES_READ_AHEAD_MAX, BODIES_WAITING_BYTES_MAX, BODY_RAW_BYTES_MOST, CONNECTION_IDLE_BYTES,
-    FILTER_TABLE_BYTES_MAX, READ_BYTES_MAX, SPOOL_COMMIT_BYTES_MAX,
+    ENCODER_BYTES, FILTER_TABLE_BYTES_MAX, READ_BYTES_MAX, SPOOL_COMMIT_BYTES_MAX,
 };
 
 pub use azure::{EndpointUrl, RuleId, StreamName};
@@ -169,6 +169,7 @@ impl Config {
         let body_bytes = bodies_count
             .saturating_mul(batch.wire_bytes_max)
             .saturating_add(batch.raw_bytes_most())
+            .saturating_add(ENCODER_BYTES)
             .saturating_mul(destinations_count)
             .saturating_add(spool_bytes);
         [

@@ -173,6 +173,8 @@ pub const LINGER_DEFAULT: Duration = Duration::from_secs(1);
 pub const LINGER_LEAST: Duration = Duration::from_millis(10);
 /// Longer helps neither ratio nor calls, and detections wait for it.
 pub const LINGER_MOST: Duration = Duration::from_secs(60);
+/// What the encoder of an open body keeps: the bytes of its block, matches, tables. It has 3.5 MB.
+pub const ENCODER_BYTES: usize = 4 * MIB;
 /// Lowest level that compresses at all.
 pub const GZIP_LEVEL_LEAST: u32 = 1;
 /// Highest level of gzip.

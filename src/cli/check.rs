@@ -303,7 +303,7 @@ client_id = "01234567-89ab-cdef-0123-456789abcdef"
             "sends to   https://a.ingest.monitor.azure.com\n",
             "application 01234567-89ab-cdef-0123-456789abcdef of tenant example.onmicrosoft.com",
             "cores      1 ingest, 3 upload, on 4; pinned; up to 30 s to stop\n",
-            "memory     up to 197 MiB",
+            "memory     up to 209 MiB",
             "metrics    http://0.0.0.0:9514/metrics\n",
             "warning: ",
             "metrics are shown beyond this machine",
