@@ -229,10 +229,13 @@ impl Report {
             let cost = self.cost(name);
             writeln!(
                 text,
-                "| {name} | {cost:.2} | {:.1} | {:.0} | {:.0} | {:.0} MiB | {} | {} | {} | {} | {} |",
+                "| {name} | {cost:.2} | {:.1} | {:.0} | {} | {:.0} MiB | {} | {} | {} | {} | {} |",
                 cost / ours,
                 self.rate_of(name, 0),
-                self.rate_of(name, 80),
+                match self.rate_of(name, 80) {
+                    rate if rate.is_finite() => format!("{rate:.0}"),
+                    _ => "not run".to_owned(),
+                },
                 median(runs.iter().map(|run| run.peak_kib as f64)) / 1024.0,
                 share(|run| run.answers.right),
                 share(|run| run.answers.nearly),
