@@ -18,8 +18,9 @@ use std::time::Duration;
 
 /// Rows before the outage and behind it.
 const ROWS: u64 = 60_000;
-/// A sender that sends nothing for so long is held up.
-const STILL: Duration = Duration::from_secs(1);
+/// A sender that sends nothing for so long is held up: longer than `batch.linger`, and than the kernel takes
+/// to find room for a little more in its buffers when it probes a closed window.
+const STILL: Duration = Duration::from_secs(3);
 
 /// Little memory, so that it is soon full; the rest is as usual.
 const KEYS: Keys = Keys {
