@@ -323,10 +323,11 @@ fn one_connection_flat_out_is_mapped_by_all_ingest_cores_and_its_rows_keep_their
             .emulator
             .ask("CommonSecurityLog | order by EventCount asc | project EventCount, TimeGenerated");
         assert_eq!(rows.len() as u64, count);
-        let mut last = String::new();
+        let mut last = jiff::Timestamp::MIN;
         for (number, row) in (0..count).zip(&rows) {
             assert_eq!(row[0].as_u64(), Some(number));
-            let time = row[1].as_str().unwrap().to_owned();
+            // not as text: fractions are as long as they need to be
+            let time: jiff::Timestamp = row[1].as_str().unwrap().parse().unwrap();
             assert!(
                 last <= time,
                 "row {number} is of {time}, the one before of {last}"
