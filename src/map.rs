@@ -253,7 +253,7 @@ impl Mapper {
                     .split_at(collector.len().min(LEAD_BYTES_MAX));
                 (Lead::new(short), rest.to_vec())
             },
-            stamp: (Wall(i64::MIN), Lead::new(b"")),
+            stamp: (Wall::default(), time_member(Wall::default())),
             filters: None,
         }
     }
@@ -508,9 +508,7 @@ impl Mapper {
     fn stamp(&mut self, wall: Wall) {
         if self.stamp.0 != wall {
             self.stamp.0 = wall;
-            if let Some(text) = TimeText::of(wall) {
-                self.stamp.1 = time_member(&text);
-            }
+            self.stamp.1 = time_member(wall);
         }
     }
 
@@ -630,11 +628,11 @@ impl Mapper {
                     let ahead = wall.0.saturating_sub(now.0);
                     (TIME_AGE_MAX_NS.saturating_neg()..=TIME_AHEAD_MAX_NS).contains(&ahead)
                 });
-            sent = wall.and_then(TimeText::of);
-            row.notes.time_replaced = sent.is_none();
+            row.notes.time_replaced = wall.is_none();
+            sent = wall;
         }
         match sent {
-            Some(text) => row.out.lead(&time_member(&text)),
+            Some(wall) => row.out.lead(&time_member(wall)),
             None => row.out.lead(&self.stamp.1),
         }
         row.out.mark(row_start, TIME);
@@ -737,7 +735,8 @@ impl Mapper {
 }
 
 /// `TimeGenerated` as the first member of a row.
-fn time_member(text: &TimeText) -> Lead {
+fn time_member(wall: Wall) -> Lead {
+    let text = TimeText::of(wall);
     Lead::joined(&[b"{\"TimeGenerated\":\"", text.bytes(), b"\""])
 }
 

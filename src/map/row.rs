@@ -283,7 +283,13 @@ impl<'o> Row<'o> {
                 }
                 number.is_some()
             }
-            Kind::DateTime => read_time(text).is_some_and(|wall| self.time(slot, wall)),
+            Kind::DateTime => {
+                let wall = read_time(text);
+                if let Some(wall) = wall {
+                    self.time(slot, wall);
+                }
+                wall.is_some()
+            }
         }
     }
 
@@ -296,14 +302,10 @@ impl<'o> Row<'o> {
         number.is_some()
     }
 
-    fn time(&mut self, slot: &Slot, wall: Wall) -> bool {
-        let text = TimeText::of(wall);
-        if let Some(text) = &text {
-            self.out.lead(&slot.lead);
-            self.out.extend_from_slice(text.bytes());
-            self.out.push(b'"');
-        }
-        text.is_some()
+    fn time(&mut self, slot: &Slot, wall: Wall) {
+        self.out.lead(&slot.lead);
+        self.out.extend_from_slice(TimeText::of(wall).bytes());
+        self.out.push(b'"');
     }
 }
 

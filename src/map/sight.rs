@@ -170,10 +170,7 @@ impl Sight<'_, '_> {
                 let Some(wall) = self.mapper.read_time(found, extension, now) else {
                     return Found::Nothing;
                 };
-                let Some(text) = TimeText::of(wall) else {
-                    return Found::Nothing;
-                };
-                out.extend_from_slice(text.bytes());
+                out.extend_from_slice(TimeText::of(wall).bytes());
             }
         }
         made(start, out)
