@@ -102,6 +102,8 @@ pub struct Source {
 pub struct Draft<'f> {
     frame: Frame<'f>,
     parsed: Parsed<'f>,
+    /// See [`Draft::kind`].
+    kind: u64,
 }
 
 /// What a frame was read as.
@@ -120,10 +122,14 @@ impl Draft<'_> {
     /// over all bits; not against an adversary, who would gain nothing.
     #[must_use]
     pub fn kind(&self) -> u64 {
-        match &self.parsed {
-            Parsed::Record(record) => record.family(),
-            Parsed::Cisco(line) => parse::fold(1, line.product().as_bytes()),
-            Parsed::Not(..) => 0,
+        self.kind
+    }
+
+    /// What rows look like of which further headers come to this number.
+    fn look(&self, shape: u64) -> Look {
+        Look {
+            shape: (shape >> 32) as u32,
+            family: (self.kind >> 32) as u32,
         }
     }
 }
@@ -311,7 +317,16 @@ impl Mapper {
                 _ => Parsed::Not(why, origin),
             },
         };
-        Draft { frame, parsed }
+        let kind = match &parsed {
+            Parsed::Record(record) => record.family(),
+            Parsed::Cisco(line) => parse::fold(1, line.product().as_bytes()),
+            Parsed::Not(..) => 0,
+        };
+        Draft {
+            frame,
+            parsed,
+            kind,
+        }
     }
 
     /// Writes the row of one frame into the page, and counts.
@@ -373,7 +388,9 @@ impl Mapper {
                 }
                 self.sort_pairs(record.extension);
                 let verdict = self.judge(job, draft, Read::Record(record));
+                let look = draft.look(record.shape(draft.kind));
                 self.write(job, verdict, |mapper, row, shortened| {
+                    row.out.looks(look);
                     mapper.record_row(row, record, source, end, shortened);
                 })
             }
@@ -386,7 +403,9 @@ impl Mapper {
                 // there are no pairs: forget those of the record before
                 self.sort_pairs(&[]);
                 let verdict = self.judge(job, draft, Read::Cisco(line, &fields));
+                let look = draft.look(parse::fold(draft.kind, line.id));
                 self.write(job, verdict, |mapper, row, shortened| {
+                    row.out.looks(look);
                     mapper.cisco_row(row, line, &fields, source, end, shortened);
                 })
             }
@@ -549,11 +568,6 @@ impl Mapper {
         }
         self.time_generated(row, record.origin.time, record.extension, source);
         let header = &record.header;
-        let family = record.family();
-        row.out.looks(Look {
-            shape: (record.shape(family) >> 32) as u32,
-            family: (family >> 32) as u32,
-        });
         for (column, text) in [
             (&VENDOR, header.vendor),
             (&PRODUCT, header.product),

@@ -10,8 +10,6 @@ use super::row::Row;
 use super::{ACTIVITY, CLASS_ID, MESSAGE, Mapper, Marks, PRODUCT, SEVERITY, Source};
 use crate::frame::End;
 use crate::metrics::{Counter, Tally};
-use crate::page::Look;
-use crate::parse;
 use crate::parse::Escapes;
 use crate::parse::asa::{FIELDS_MAX, Fields, Line};
 
@@ -38,11 +36,6 @@ impl Mapper {
         end: End,
         shortened: bool,
     ) {
-        let family = parse::fold(1, line.product().as_bytes());
-        row.out.looks(Look {
-            shape: (parse::fold(family, line.id) >> 32) as u32,
-            family: (family >> 32) as u32,
-        });
         self.time_generated(row, line.origin.time, &[], source);
         row.out.extend_from_slice(b",\"DeviceVendor\":\"Cisco\"");
         for (column, text) in [

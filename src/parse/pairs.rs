@@ -199,9 +199,20 @@ impl Scan {
     #[inline(always)]
     fn sort(&mut self, extension: &[u8], find: impl Fn(usize, usize) -> u8) {
         self.pairs.clear();
-        // the key whose value is being read, and what is known of it
-        let (mut key, mut equals, mut known) = (u32::MAX, 0, Pair::UNKNOWN);
         let mut odd = Odd::new(&self.masks);
+        // the key whose value is being read, where its equal sign stands, what is known of it
+        let mut open = None;
+        let pairs = &mut self.pairs;
+        let mut close = |(key, equals, known), end| {
+            let end = value_end(extension, equals, end);
+            pairs.push(Pair {
+                key,
+                equals,
+                end,
+                known,
+                is_clean: odd.first_from(equals) >= end,
+            });
+        };
         for &(start, at) in &self.words {
             let found = find(start as usize, at as usize);
             if found == Pair::UNKNOWN
@@ -209,28 +220,13 @@ impl Scan {
             {
                 continue;
             }
-            if key != u32::MAX {
+            if let Some(before) = open.replace((start, at, found)) {
                 // in front of a key that is not the first there is a blank
-                let end = value_end(extension, equals, start.wrapping_sub(1));
-                self.pairs.push(Pair {
-                    key,
-                    equals,
-                    end,
-                    known,
-                    is_clean: odd.first_from(equals) >= end,
-                });
+                close(before, start.wrapping_sub(1));
             }
-            (key, equals, known) = (start, at, found);
         }
-        if key != u32::MAX {
-            let end = value_end(extension, equals, extension.len() as u32);
-            self.pairs.push(Pair {
-                key,
-                equals,
-                end,
-                known,
-                is_clean: odd.first_from(equals) >= end,
-            });
+        if let Some(last) = open {
+            close(last, extension.len() as u32);
         }
     }
 }
