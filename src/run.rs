@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::heart::Heart;
 use crate::listen::{self, Listening, Port};
 use crate::metrics::{Counter, Counters, FilterBook, Latency, Snapshot, Tally};
+use crate::pin;
 use crate::ring::Ring;
 use crate::supervisor::Supervisor;
 use crate::upload::{self, Own, Runner, Stop, Upstream};
@@ -23,9 +24,7 @@ use crate::watch::{self, Watched};
 use heartbeat::Beat;
 use keep::Keepers;
 use lag::Lag;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::Pid;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -445,7 +444,7 @@ fn start_uploaders(
                 .name(uploader_name(index))
                 .spawn(move || {
                     if let Some(core) = core {
-                        pin_to(core);
+                        pin::to_core(core, "an uploader");
                     }
                     upload::run_thread(uploader)
                 })
@@ -456,14 +455,4 @@ fn start_uploaders(
 
 fn uploader_name(index: usize) -> String {
     format!("upload-{index}")
-}
-
-fn pin_to(core: usize) {
-    let mut set = CpuSet::new();
-    let pinned = set
-        .set(core)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
-    if let Err(error) = pinned {
-        tracing::warn!(core, %error, "an uploader could not be pinned; it goes on unpinned");
-    }
 }

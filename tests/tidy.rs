@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("heart", &["clock"]),
     ("supervisor", &[]),
     ("planted", &["clock"]),
+    ("pin", &[]),
     // the way
     ("frame", &["config", "planted"]),
     ("parse", &["clock"]),
@@ -50,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "map",
             "metrics",
             "page",
+            "pin",
             "ring",
             "supervisor",
         ],
@@ -84,6 +86,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "listen",
             "log",
             "metrics",
+            "pin",
             "ring",
             "spool",
             "supervisor",

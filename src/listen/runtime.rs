@@ -27,9 +27,8 @@ use super::epoll::Epoll;
 use super::socket::Socket;
 use super::uring::{self, UringError};
 use crate::config::Io;
+use crate::pin;
 use glommio::{LocalExecutorBuilder, Placement};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
@@ -110,7 +109,7 @@ impl Backend {
             }
             Backend::Epoll => {
                 if let Some(core) = core {
-                    pin_to(core);
+                    pin::to_core(core, "an ingest core");
                 }
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_io()
@@ -180,15 +179,5 @@ fn explain(error: &str) -> String {
         )
     } else {
         error.to_owned()
-    }
-}
-
-fn pin_to(core: usize) {
-    let mut set = CpuSet::new();
-    let pinned = set
-        .set(core)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
-    if let Err(error) = pinned {
-        tracing::warn!(core, %error, "an ingest core could not be pinned; it goes on unpinned");
     }
 }
