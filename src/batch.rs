@@ -314,28 +314,26 @@ impl Batch {
     /// Feeds rows of the page, which are the bytes from `from` to `to`: one by one if that is of use, or
     /// else as they lie there.
     fn feed(&mut self, page: &RowPage, rows: Range<usize>, from: usize, to: usize) {
-        if !self.gzip.knows_rows() {
-            return self
-                .gzip
-                .feed(page.bytes().get(from..to).unwrap_or_default());
-        }
-        let mut start = from;
-        for index in rows {
-            let Some(row) = page.row(index) else { return };
-            if let Some(next) = page.row(index + 1) {
-                self.gzip.expect(next);
+        let bytes = |from: usize, to: usize| page.bytes().get(from..to).unwrap_or_default();
+        let mut fed = from;
+        if self.gzip.knows_rows() {
+            for index in rows {
+                let Some(row) = page.row(index) else { break };
+                if let Some(next) = page.row(index + 1) {
+                    self.gzip.expect(next);
+                }
+                let end = page.ends().get(index).map_or(fed, |end| *end as usize);
+                if fed + row.bytes.len() == end {
+                    self.gzip.feed_row(row);
+                } else {
+                    // the bracket stands for its comma
+                    self.gzip.feed(bytes(fed, end));
+                }
+                fed = end;
             }
-            let end = page.ends().get(index).map_or(to, |end| *end as usize);
-            let is_whole = end.saturating_sub(start) == row.bytes.len();
-            match is_whole {
-                true => self.gzip.feed_row(row),
-                // the bracket stands for its comma
-                false => self
-                    .gzip
-                    .feed(page.bytes().get(start..end).unwrap_or_default()),
-            }
-            start = end;
         }
+        // they are in the account of the body: whatever the page knows of them, all bytes go in
+        self.gzip.feed(bytes(fed, to));
     }
 
     fn begin(&mut self, now: Mono) {
