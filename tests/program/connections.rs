@@ -304,19 +304,26 @@ fn write_flat_out(rig: &Rig, count: u64) {
     rig.settled(count);
 }
 
+/// Both ways to receive.
+const BACKENDS: [&str; 2] = ["io = \"uring\"", "io = \"epoll\""];
+
+/// Two ingest cores with the fewest pages that there can be, so that they run out again and again.
+fn two_cores_of_few_pages(io: &'static str) -> Rig {
+    let keys = Keys {
+        listen: io,
+        more: "[runtime]\ningest_cores = 2\nupload_cores = 1",
+        ..Keys::default()
+    };
+    Rig::changed(Options::default(), keys, |config| {
+        config.runtime.pages_bytes_max = 0;
+    })
+}
+
 #[test]
 fn one_connection_flat_out_is_mapped_by_all_ingest_cores_and_its_rows_keep_their_order() {
     let _machine = alone();
-    for io in ["io = \"uring\"", "io = \"epoll\""] {
-        let keys = Keys {
-            listen: io,
-            more: "[runtime]\ningest_cores = 2\nupload_cores = 1",
-            ..Keys::default()
-        };
-        // the fewest pages that there can be, so that they run out again and again
-        let mut rig = Rig::changed(Options::default(), keys, |config| {
-            config.runtime.pages_bytes_max = 0;
-        });
+    for io in BACKENDS {
+        let mut rig = two_cores_of_few_pages(io);
         let count = 150_000;
         write_flat_out(&rig, count);
         let rows = rig
@@ -364,17 +371,9 @@ fn rules_that_count_keep_a_connection_on_its_core() {
 #[test]
 fn a_stop_while_pieces_are_under_way_leaves_none_behind() {
     let _machine = alone();
-    let both = ["io = \"uring\"", "io = \"epoll\""];
-    for io in both.into_iter().cycle().take(8) {
-        let keys = Keys {
-            listen: io,
-            more: "[runtime]\ningest_cores = 2\nupload_cores = 1",
-            ..Keys::default()
-        };
-        // some of them wait for pages when the stop comes
-        let mut rig = Rig::changed(Options::default(), keys, |config| {
-            config.runtime.pages_bytes_max = 0;
-        });
+    // some of them wait for pages when the stop comes
+    for io in BACKENDS.into_iter().cycle().take(8) {
+        let mut rig = two_cores_of_few_pages(io);
         let to = rig.tcp();
         let writer = thread::spawn(move || {
             let mut socket = TcpStream::connect(to).unwrap();
