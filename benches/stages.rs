@@ -11,22 +11,22 @@
 mod input;
 
 use cefline::clock::Clock;
+use cefline::compress::{Gzip, gunzip};
+use cefline::config::GzipLevel;
+use cefline::deflate::Effort;
 use cefline::filter::Filters;
 use cefline::limits::BODY_RAW_BYTES_DEFAULT;
 use cefline::metrics::{Counter, FilterBook, Tally};
 use cefline::page::RowPage;
 use cefline::parse;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use input::{SOURCE, cut, frames, lines, map, mapper, rules};
 use std::hint::black_box;
-use std::io::Write;
 
 const MESSAGES: usize = 10_000;
 
-/// The first rows of the messages, as a body of the default size.
-fn body(lines: &[u8]) -> Vec<u8> {
+/// The first rows of the messages, as many as a body of the default size holds.
+fn page_of_a_body(lines: &[u8]) -> RowPage {
     let mut page = RowPage::new();
     let mut mapper = mapper();
     let mut tally = Tally::default();
@@ -41,7 +41,7 @@ fn body(lines: &[u8]) -> Vec<u8> {
     body.push(b']');
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
     assert_eq!(rows.len(), page.rows_count());
-    body
+    page
 }
 
 /// Mapping with fifty rules against mapping without, side by side.
@@ -84,10 +84,12 @@ fn filters(criterion: &mut Criterion, lines: &[u8]) {
     group.finish();
 }
 
-fn gzip(body: &[u8], level: u32) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len()), Compression::new(level));
-    encoder.write_all(body).unwrap();
-    encoder.finish().unwrap()
+/// A body of the rows of a page, in the buffer of an earlier one.
+fn gzip(encoder: &mut Gzip, page: &RowPage, out: Vec<u8>) -> Vec<u8> {
+    encoder.start(out);
+    let rows = (0..page.rows_count()).filter_map(|index| page.row(index));
+    rows.for_each(|row| encoder.feed_row(row));
+    encoder.finish()
 }
 
 fn stages(criterion: &mut Criterion) {
@@ -125,24 +127,31 @@ fn stages(criterion: &mut Criterion) {
     group.finish();
     filters(criterion, &lines);
 
-    let body = body(&lines);
+    let page = page_of_a_body(&lines);
+    let raw = page.bytes();
     let mut group = criterion.benchmark_group("gzip");
-    group.throughput(Throughput::Bytes(body.len() as u64));
-    for level in [1, 2, 4, 6] {
-        let packed = gzip(&body, level);
-        let mut unpacked = Vec::new();
-        std::io::copy(
-            &mut flate2::read::GzDecoder::new(&packed[..]),
-            &mut unpacked,
+    group.throughput(Throughput::Bytes(raw.len() as u64));
+    let rows = [("fast", Effort::Fast), ("dense", Effort::Dense)];
+    let rows = rows.map(|(name, effort)| (name.to_owned(), GzipLevel::Auto, effort));
+    let zlib = [1, 2, 4, 6];
+    let zlib = zlib.map(|level| {
+        (
+            format!("level_{level}"),
+            GzipLevel::Zlib(level),
+            Effort::Fast,
         )
-        .unwrap();
-        assert!(unpacked == body);
-        println!(
-            "level {level}: ratio {:.2}",
-            body.len() as f64 / packed.len() as f64
-        );
-        group.bench_function(format!("level_{level}"), |b| {
-            b.iter(|| gzip(black_box(&body), level));
+    });
+    for (name, level, effort) in rows.into_iter().chain(zlib) {
+        let mut encoder = Gzip::new(level);
+        encoder.set_effort(effort);
+        let mut out = gzip(&mut encoder, &page, Vec::new());
+        assert!(gunzip(&out, raw.len()).unwrap() == raw);
+        println!("{name}: ratio {:.2}", raw.len() as f64 / out.len() as f64);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                out = gzip(&mut encoder, black_box(&page), std::mem::take(&mut out));
+                out.len()
+            });
         });
     }
     group.finish();
