@@ -332,8 +332,19 @@ impl Forwarder {
         }
         drop(stop);
         is_broken |= !keepers.join();
+        let snapshot = view.snapshot();
+        let passed = snapshot.value(Counter::FramesPassed);
+        let helped = snapshot.value(Counter::FramesHelped);
+        if passed != helped {
+            tracing::error!(
+                passed,
+                helped,
+                "frames were lost from one ingest core to another"
+            );
+            is_broken = true;
+        }
         Report {
-            snapshot: view.snapshot(),
+            snapshot,
             is_broken,
         }
     }

@@ -27,6 +27,20 @@ pub trait Sink {
     fn take(&mut self, frame: Frame<'_>, tally: &mut Tally);
 }
 
+/// Where frames go when the program stops and there is no page: they are lost, and counted.
+#[derive(Debug)]
+pub(super) struct Nowhere;
+
+impl Sink for Nowhere {
+    fn is_ready(&mut self, _: &mut Tally) -> bool {
+        true
+    }
+
+    fn take(&mut self, _: Frame<'_>, tally: &mut Tally) {
+        tally.add(Counter::FramesLostStop, 1);
+    }
+}
+
 /// The framing of a connection and the bytes that it has to keep.
 #[derive(Debug)]
 pub struct Connection {
@@ -122,7 +136,7 @@ impl Connection {
     pub fn finish(&mut self, sink: &mut impl Sink, tally: &mut Tally) {
         match self.framer.finish(&self.held) {
             Some(frame) => {
-                tally.add(Counter::FramesReceived, 1);
+                sink.count(frame.end, tally);
                 tally.add(Counter::BytesFramed, self.held.len() as u64);
                 sink.take(frame, tally);
             }
@@ -133,15 +147,6 @@ impl Connection {
 
     /// The program stops and there is no page: what is held is lost, and counted frame by frame.
     pub fn abandon(&mut self, tally: &mut Tally) {
-        struct Nowhere;
-        impl Sink for Nowhere {
-            fn is_ready(&mut self, _: &mut Tally) -> bool {
-                true
-            }
-            fn take(&mut self, _: Frame<'_>, tally: &mut Tally) {
-                tally.add(Counter::FramesLostStop, 1);
-            }
-        }
         let now = self.held_since;
         self.feed(&[], now, &mut Nowhere, tally);
         self.finish(&mut Nowhere, tally);
@@ -312,6 +317,22 @@ mod tests {
                 sink.frames.len() as u64
             );
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_at_the_end_of_its_connection_counts_as_cut() {
+        let mut connection = Connection::new(FramingChoice::Auto, 64);
+        let mut tally = Tally::default();
+        let mut sink = Collector {
+            room: 9,
+            ..Collector::default()
+        };
+        // one byte more than a frame may have, and the delimiter could still come
+        connection.feed(&[b'a'; 65], Mono(1), &mut sink, &mut tally);
+        assert_eq!(sink.frames.len(), 0);
+        connection.finish(&mut sink, &mut tally);
+        assert_eq!(sink.frames.len(), 1);
+        assert_eq!(tally.value(Counter::FramesTruncated), 1);
     }
 
     #[test]

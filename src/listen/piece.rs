@@ -4,7 +4,7 @@
 //! them is the rest and does not. So a shard whose connection brings more than it can map cuts on and
 //! gives pieces of it away. No socket, no clock.
 
-use super::connection::Sink;
+use super::connection::{Nowhere, Sink};
 use crate::clock::Moment;
 use crate::frame::{End, Frame};
 use crate::limits::{FRAME_BYTES_DEFAULT, PIECE_BYTES};
@@ -63,6 +63,12 @@ impl Piece {
         self.ends.is_empty()
     }
 
+    /// Frames in it, done with or not.
+    #[must_use]
+    pub fn frames_count(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
     /// Puts a frame behind the others.
     pub fn push(&mut self, frame: Frame<'_>) {
         self.bytes.extend_from_slice(frame.bytes);
@@ -71,15 +77,14 @@ impl Piece {
 
     /// Gives frames to the sink until it is not ready. True if all are done with.
     pub fn empty_into(&mut self, sink: &mut impl Sink, tally: &mut Tally) -> bool {
-        let mut start = match self.done_count.checked_sub(1) {
-            Some(last) => self.ends.get(last).map_or(0, |(end, _)| *end),
-            None => 0,
-        };
+        let done = self.done_count.checked_sub(1);
+        let mut start = done.map_or(0, |last| self.ends.get(last).map_or(0, |(end, _)| *end));
         for (end, how) in self.ends.iter().skip(self.done_count) {
             if !sink.is_ready(tally) {
                 return false;
             }
             let bytes = self.bytes.get(start..*end).unwrap_or_default();
+            tally.add(Counter::FramesHelped, 1);
             sink.count(*how, tally);
             sink.take(Frame { bytes, end: *how }, tally);
             start = *end;
@@ -90,10 +95,7 @@ impl Piece {
 
     /// The program stops and there is no page: what is left is lost, and counted.
     pub fn abandon(&mut self, tally: &mut Tally) {
-        let lost = self.ends.len().saturating_sub(self.done_count) as u64;
-        tally.add(Counter::FramesReceived, lost);
-        tally.add(Counter::FramesLostStop, lost);
-        self.done_count = self.ends.len();
+        self.empty_into(&mut Nowhere, tally);
     }
 
     /// Forgets the frames, and keeps the memory unless a giant one has made it grow.
@@ -109,6 +111,7 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FRAME_BYTES_MOST;
 
     /// Takes so many frames before it needs a pause.
     #[derive(Default)]
@@ -159,16 +162,25 @@ mod tests {
                 tally.value(Counter::FramesTruncated),
                 truncated.count() as u64
             );
+            // a giant frame leaves no giant piece
+            piece.push(Frame {
+                bytes: &[b'x'; FRAME_BYTES_MOST],
+                end: End::Whole,
+            });
             piece.reset();
             assert!(piece.is_empty());
+            assert!(piece.bytes.capacity() <= 2 * (PIECE_BYTES + FRAME_BYTES_DEFAULT));
         }
     }
 
     #[test]
     fn what_is_left_at_a_stop_is_counted_as_lost() {
         let mut piece = Piece::default();
-        for bytes in [&b"a"[..], b"b", b"c"] {
-            let end = End::Whole;
+        for (bytes, end) in [
+            (&b"a"[..], End::Whole),
+            (b"b", End::Truncated),
+            (b"c", End::Whole),
+        ] {
             piece.push(Frame { bytes, end });
         }
         let mut sink = Collector {
@@ -180,6 +192,8 @@ mod tests {
         piece.abandon(&mut tally);
         assert_eq!(tally.value(Counter::FramesReceived), 3);
         assert_eq!(tally.value(Counter::FramesLostStop), 2);
+        assert_eq!(tally.value(Counter::FramesTruncated), 1);
+        assert_eq!(tally.value(Counter::FramesHelped), piece.frames_count());
         sink.room = 9;
         assert!(piece.empty_into(&mut sink, &mut tally));
         assert_eq!(sink.frames.len(), 1);

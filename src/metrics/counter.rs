@@ -61,8 +61,12 @@ counters! {
     ConnectionsRefused => "connections_refused_total" { "reason" = "too_many" },
     /// Connections moved from a busy shard to an idle one.
     ConnectionsMoved => "connections_moved_total",
-    /// Pieces of busy connections that another shard than theirs has made rows of.
+    /// Pieces of busy connections that were left to whichever shard has time.
     PiecesPassed => "pieces_passed_total",
+    /// Frames in such pieces...
+    FramesPassed => "frames_passed_total",
+    /// ...and those of which rows were made, or that a stop has cost. At the end as many.
+    FramesHelped => "frames_helped_total",
 
     // ---- bytes
     /// Bytes received from senders: framed, discarded, or part of an unfinished frame.

@@ -5,9 +5,13 @@
 //! if so, the next frames go into a piece, else it maps as many itself.
 //!
 //! What stays as it was: frames of one read that become rows on one shard do so in their order, and
-//! all rows of a read bear the time of that read. A frame is counted as received on the shard that makes a
+//! all rows of a read bear the time of that read, unless it had to wait for a page. A frame is counted as received on the shard that makes a
 //! row of it, so that the account of each closes by itself. A shard leaves no piece behind: it
-//! stops only after it has found none waiting, and none is passed after that.
+//! stops only after it has found none waiting, and none is passed after that. How many frames were passed
+//! and how many of those came to an end is counted, and the same at the end of the program.
+//!
+//! Where rules count what they see nothing is passed; what was passed before a reload brings such rules is
+//! counted where it is mapped.
 
 use super::{Link, Shard};
 use crate::config::Config;
@@ -78,6 +82,7 @@ impl Sharing<'_> {
             return self.exchange.give_back(piece);
         }
         tally.add(Counter::PiecesPassed, 1);
+        tally.add(Counter::FramesPassed, piece.frames_count());
         if let Some(shard) = self.exchange.pass(piece) {
             self.wakes[shard].notify_one();
         }
@@ -128,7 +133,8 @@ impl Shard {
     /// one that was woken for a piece may have got something to do in between.
     pub(super) fn help(&self) {
         let exchange = &self.shared.exchange;
-        if exchange.is_empty() {
+        // whoever waits for a page can map none
+        if self.is_stalled() || exchange.is_empty() {
             return;
         }
         let is_helped = exchange.is_helped();
