@@ -6,7 +6,8 @@
 //! body   [row,row,…             }-> stays in the page for the next body
 //! ```
 //!
-//! Whole runs of rows go to the encoder, not single ones, and no row is ever split. Both limits
+//! Whole runs of rows go to the encoder, or rows one by one where it knows them, and no row is ever
+//! split. Both limits
 //! hold exactly: the raw bytes are counted, and the wire bytes have a proven upper bound (see
 //! [`crate::compress`]). When the bound says that the next row may not fit, the encoder is flushed
 //! once to learn the true length; only then is the body full. With the default limits this
@@ -428,23 +429,30 @@ mod tests {
     fn config(
         raw_bytes_max: usize,
         wire_bytes_max: usize,
-        gzip_level: impl Into<config::GzipLevel>,
+        gzip_level: config::GzipLevel,
     ) -> config::Batch {
         config::Batch {
             raw_bytes_max,
             wire_bytes_max,
             linger: Duration::from_secs(1),
-            gzip_level: gzip_level.into(),
+            gzip_level,
             body_limit: config::BodyReading::Strict,
         }
     }
+
+    /// With the encoder that knows rows, and with the other.
+    const LEVELS: [config::GzipLevel; 2] = [config::GzipLevel::Auto, config::GzipLevel::Zlib(1)];
 
     fn page_of(rows: &[Vec<u8>], at: u64) -> Pages {
         let mut page = RowPage::new();
         for (index, row) in rows.iter().enumerate() {
             // two rows a read
             page.write_row(Mono(at + index as u64 / 2), usize::MAX, |out| {
-                out.extend_from_slice(row)
+                for (column, piece) in row.chunks(24).enumerate() {
+                    let start = out.len();
+                    out.extend_from_slice(piece);
+                    out.mark(start, column as u8);
+                }
             })
             .unwrap();
         }
@@ -522,7 +530,10 @@ mod tests {
             pages in proptest::collection::vec(any_rows(), 0..4),
             raw_bytes_max in 400usize..40_000,
             wire_bytes_max in 400usize..20_000,
-            level in 1u32..=9,
+            level in prop_oneof![
+                Just(config::GzipLevel::Auto),
+                (1u32..=9).prop_map(config::GzipLevel::Zlib),
+            ],
         ) {
             let mut batch = Batch::new(&config(raw_bytes_max, wire_bytes_max, level));
             let views = pages.iter().enumerate().map(|(i, rows)| page_of(rows, i as u64 * 1000));
@@ -550,100 +561,110 @@ mod tests {
 
     #[test]
     fn the_raw_limit_is_met_to_the_byte() {
-        // [12345678,12345678] is 19 bytes
-        for (raw_bytes_max, bodies_count) in [(19, 1), (18, 2)] {
-            let mut batch = Batch::new(&config(raw_bytes_max, 1_000_000, 1));
-            let rows = vec![b"12345678".to_vec(); 2];
-            let (bodies, _) = bodies_of(&mut batch, vec![page_of(&rows, 0)]);
-            assert_eq!(bodies.len(), bodies_count);
-        }
-        for (raw_bytes_max, lost_count) in [(10, 0), (9, 1)] {
-            let mut batch = Batch::new(&config(raw_bytes_max, 1_000_000, 1));
-            let rows = vec![b"12345678".to_vec()];
-            let (_, too_large) = bodies_of(&mut batch, vec![page_of(&rows, 0)]);
-            assert_eq!(too_large.len(), lost_count);
+        for level in LEVELS {
+            // [12345678,12345678] is 19 bytes
+            for (raw_bytes_max, bodies_count) in [(19, 1), (18, 2)] {
+                let mut batch = Batch::new(&config(raw_bytes_max, 1_000_000, level));
+                let rows = vec![b"12345678".to_vec(); 2];
+                let (bodies, _) = bodies_of(&mut batch, vec![page_of(&rows, 0)]);
+                assert_eq!(bodies.len(), bodies_count);
+            }
+            for (raw_bytes_max, lost_count) in [(10, 0), (9, 1)] {
+                let mut batch = Batch::new(&config(raw_bytes_max, 1_000_000, level));
+                let rows = vec![b"12345678".to_vec()];
+                let (_, too_large) = bodies_of(&mut batch, vec![page_of(&rows, 0)]);
+                assert_eq!(too_large.len(), lost_count);
+            }
         }
     }
 
     #[test]
     fn rows_that_shrink_fill_the_raw_limit_and_others_the_wire_limit() {
-        let pages = |is_random| {
-            (0..40)
-                .map(|page| {
-                    let rows: Vec<_> = (0..200)
-                        .map(|i| {
-                            row(
-                                1_000,
-                                is_random,
-                                if is_random { page * 1000 + i } else { i % 7 },
-                            )
-                        })
-                        .collect();
-                    page_of(&rows, 0)
-                })
-                .collect()
-        };
-        let mut batch = Batch::new(&config(1_000_000, 1_000_000, 1));
-        let (bodies, _) = bodies_of(&mut batch, pages(false));
-        let most = bodies.iter().map(Payload::raw_bytes).max().unwrap();
-        assert!(most > 998_000, "{most}");
-        let mut batch = Batch::new(&config(4_000_000, 1_000_000, 1));
-        let (bodies, _) = bodies_of(&mut batch, pages(true));
-        let most = bodies.iter().map(|b| b.body.len()).max().unwrap();
-        assert!((970_000..=1_000_000).contains(&most), "{most}");
+        for level in LEVELS {
+            let pages = |is_random| {
+                (0..40)
+                    .map(|page| {
+                        let rows: Vec<_> = (0..200)
+                            .map(|i| {
+                                row(
+                                    1_000,
+                                    is_random,
+                                    if is_random { page * 1000 + i } else { i % 7 },
+                                )
+                            })
+                            .collect();
+                        page_of(&rows, 0)
+                    })
+                    .collect()
+            };
+            let mut batch = Batch::new(&config(1_000_000, 1_000_000, level));
+            let (bodies, _) = bodies_of(&mut batch, pages(false));
+            let most = bodies.iter().map(Payload::raw_bytes).max().unwrap();
+            assert!(most > 998_000, "{most}");
+            let mut batch = Batch::new(&config(4_000_000, 1_000_000, level));
+            let (bodies, _) = bodies_of(&mut batch, pages(true));
+            let most = bodies.iter().map(|b| b.body.len()).max().unwrap();
+            assert!((970_000..=1_000_000).contains(&most), "{most}");
+        }
     }
 
     /// Where little seemed left and a row would still have fitted, a body was once sealed a third
     /// full.
     #[test]
     fn rows_that_shrink_fill_the_wire_limit_body_for_body() {
-        let pages = (0..200).map(|page| {
-            let rows: Vec<_> = (0..115)
-                .map(|i| row(1_000 + (page + i) % 200, false, (page * 1_000 + i) as u64))
-                .collect();
-            page_of(&rows, 0)
-        });
-        let mut batch = Batch::new(&config(20_000_000, 1_000_000, 1));
-        let (mut bodies, _) = bodies_of(&mut batch, pages.collect());
-        bodies.pop();
-        assert!(bodies.len() > 5, "{}", bodies.len());
-        for body in bodies {
-            let (wire, raw) = (body.body.len(), body.raw_bytes());
-            assert!((970_000..=1_000_000).contains(&wire), "{wire} of {raw} raw");
+        for level in LEVELS {
+            let pages = (0..200).map(|page| {
+                let rows: Vec<_> = (0..115)
+                    .map(|i| row(1_000 + (page + i) % 200, false, (page * 1_000 + i) as u64))
+                    .collect();
+                page_of(&rows, 0)
+            });
+            let mut batch = Batch::new(&config(20_000_000, 1_000_000, level));
+            let (mut bodies, _) = bodies_of(&mut batch, pages.collect());
+            bodies.pop();
+            assert!(bodies.len() > 5, "{}", bodies.len());
+            for body in bodies {
+                let (wire, raw) = (body.body.len(), body.raw_bytes());
+                assert!((970_000..=1_000_000).contains(&wire), "{wire} of {raw} raw");
+            }
         }
     }
 
     #[test]
     fn a_row_that_does_not_shrink_stands_alone_in_a_body_over_the_limit() {
-        let mut batch = Batch::new(&config(100_000, 65_536, 1));
-        let rows = vec![row(300, false, 1), row(70_000, true, 2), row(300, false, 3)];
-        let (bodies, too_large) = bodies_of(&mut batch, vec![page_of(&rows, 0)]);
-        assert_eq!(too_large, [0usize; 0]);
-        assert_eq!(
-            bodies.iter().map(|b| b.ends.len()).collect::<Vec<_>>(),
-            [1, 1, 1]
-        );
-        assert!(bodies[1].body.len() > 65_536);
-        assert!(bodies.iter().flat_map(rows_of).eq(rows));
+        for level in LEVELS {
+            let mut batch = Batch::new(&config(100_000, 65_536, level));
+            let rows = vec![row(300, false, 1), row(70_000, true, 2), row(300, false, 3)];
+            let (bodies, too_large) = bodies_of(&mut batch, vec![page_of(&rows, 0)]);
+            assert_eq!(too_large, [0usize; 0]);
+            assert_eq!(
+                bodies.iter().map(|b| b.ends.len()).collect::<Vec<_>>(),
+                [1, 1, 1]
+            );
+            assert!(bodies[1].body.len() > 65_536);
+            assert!(bodies.iter().flat_map(rows_of).eq(rows));
+        }
     }
 
     #[test]
     fn a_body_is_due_when_its_oldest_row_has_waited_for_linger() {
-        let mut batch = Batch::new(&config(1_000_000, 1_000_000, 1));
-        assert_eq!(batch.due_at(), None);
-        assert_eq!(
-            batch.fill(&mut page_of(&[b"{}".to_vec()], 500), Mono(900)),
-            Filled::Page
-        );
-        // a page of another shard, older
-        assert_eq!(
-            batch.fill(&mut page_of(&[b"{}".to_vec()], 300), Mono(950)),
-            Filled::Page
-        );
-        assert_eq!(batch.due_at(), Some(Mono(300 + 1_000_000_000)));
-        assert_eq!(batch.begun_at(), Mono(900));
-        assert_eq!(batch.seal(Mono(1)).unwrap().rows_count(), 2);
-        assert_eq!(batch.due_at(), None);
-        assert!(batch.seal(Mono(1)).is_none());
+        for level in LEVELS {
+            let mut batch = Batch::new(&config(1_000_000, 1_000_000, level));
+            assert_eq!(batch.due_at(), None);
+            assert_eq!(
+                batch.fill(&mut page_of(&[b"{}".to_vec()], 500), Mono(900)),
+                Filled::Page
+            );
+            // a page of another shard, older
+            assert_eq!(
+                batch.fill(&mut page_of(&[b"{}".to_vec()], 300), Mono(950)),
+                Filled::Page
+            );
+            assert_eq!(batch.due_at(), Some(Mono(300 + 1_000_000_000)));
+            assert_eq!(batch.begun_at(), Mono(900));
+            assert_eq!(batch.seal(Mono(1)).unwrap().rows_count(), 2);
+            assert_eq!(batch.due_at(), None);
+            assert!(batch.seal(Mono(1)).is_none());
+        }
     }
 }

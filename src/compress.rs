@@ -11,16 +11,11 @@ mod zlib;
 
 use crate::clock::Mono;
 use crate::config::{DestinationId, GzipLevel};
-use crate::deflate::{Effort, Encoder, Row};
+use crate::deflate::{Effort, Encoder, HEADER, Row, TRAILER_BYTES};
 use crate::page::Arrival;
 use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
 use zlib::Zlib;
-
-/// RFC 1952 section 2.3: magic, deflate, no flags, no time, no hint, system unknown.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// Checksum and length.
-const TRAILER_BYTES: usize = 8;
 
 /// An encoder that makes one gzip body after the other.
 #[derive(Debug)]
@@ -40,9 +35,9 @@ enum Engine {
 impl Gzip {
     /// At this level.
     #[must_use]
-    pub fn new(level: impl Into<GzipLevel>) -> Self {
+    pub fn new(level: GzipLevel) -> Self {
         Gzip {
-            engine: match level.into() {
+            engine: match level {
                 GzipLevel::Auto => Engine::Rows(Box::default()),
                 GzipLevel::Zlib(level) => Engine::Zlib(Box::new(Zlib::new(level))),
             },
@@ -326,7 +321,7 @@ pub(crate) mod tests {
 
     /// A payload of these rows, each received at its own index.
     pub(crate) fn payload_of(rows: &[&str]) -> Payload {
-        let mut gzip = Gzip::new(1);
+        let mut gzip = Gzip::new(GzipLevel::Zlib(1));
         let mut raw = Vec::from(b"[");
         let mut ends = Vec::new();
         for (index, row) in rows.iter().enumerate() {

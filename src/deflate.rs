@@ -57,9 +57,9 @@ use tokens::Tokens;
 use window::{BLOCK_BYTES_LEAST, FED_BYTES_MAX, Window};
 
 /// RFC 1952 section 2.3: magic, deflate, no flags, no time, no hint, system unknown.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+pub(crate) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// Checksum and length.
-const TRAILER_BYTES: usize = 8;
+pub(crate) const TRAILER_BYTES: usize = 8;
 /// The checksum is taken of so many bytes at a time: enough to be fast, and still in the cache.
 const CHECKSUM_BYTES: usize = 16 * 1024;
 /// An empty last block, where all was written before the end: its head and the end of a block in the
@@ -186,7 +186,7 @@ impl Encoder {
         self.out.start(out);
         self.window.clear();
         self.tokens.clear();
-        self.matcher.start_block();
+        self.matcher.start();
         self.checksum.reset();
         self.raw_bytes = 0;
         self.unchecked = 0;

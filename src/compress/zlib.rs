@@ -12,7 +12,7 @@
 //! bound = bytes written up to the last flush + bound(rows since then) + trailer
 //! ```
 
-use super::{HEADER, TRAILER_BYTES};
+use crate::deflate::{HEADER, TRAILER_BYTES};
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 /// The encoder is given at least this much room to write into...

@@ -17,9 +17,3 @@ impl std::fmt::Display for GzipLevel {
         }
     }
 }
-
-impl From<u32> for GzipLevel {
-    fn from(level: u32) -> Self {
-        GzipLevel::Zlib(level)
-    }
-}

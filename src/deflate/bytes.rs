@@ -67,14 +67,19 @@ pub(super) fn equal_before(bytes: &[u8], a: usize, b: usize, most: usize) -> usi
 }
 
 /// A bit for each of the 64 bytes from `at` on where a word begins: a letter, a digit or a byte of a
-/// longer character behind something else. Where 16 bytes have none, their first counts as one.
+/// longer character behind something else. Where 16 bytes have none, their first counts as one. What is
+/// behind the first `known` bytes means nothing, and has none.
 #[inline(always)]
-pub(super) fn word_starts(cpu: impl Cpu, bytes: &[u8], at: usize) -> u64 {
+pub(super) fn word_starts(cpu: impl Cpu, bytes: &[u8], at: usize, known: usize) -> u64 {
     let Some(chunk) = chunk(bytes, at) else {
         return 0;
     };
     let is_word = cpu.words(chunk);
-    let mut starts = is_word & !(is_word << 1);
+    let is_known = match known {
+        0..MASK_BYTES => !(u64::MAX << known),
+        _ => u64::MAX,
+    };
+    let mut starts = is_word & !(is_word << 1) & is_known;
     for part in (0..MASK_BYTES).step_by(16) {
         starts |= u64::from(starts >> part & 0xffff == 0) << part;
     }

@@ -203,6 +203,16 @@ impl Matcher {
         };
     }
 
+    /// A body begins, of which nothing is known.
+    pub(super) fn start(&mut self) {
+        self.templates.fill(Template::default());
+        self.previous = Template::default();
+        self.marks_at = 0;
+        self.columns = [0; 256];
+        self.gaps.words.fill(0);
+        self.start_block();
+    }
+
     /// A block begins, and with it other positions; what was passed over before says nothing of it.
     pub(super) fn start_block(&mut self) {
         self.gaps.searched = 0;
@@ -275,7 +285,7 @@ impl Matcher {
                 ours_at = ours_at.wrapping_add(1);
                 let end = marks.get(ours_at).map_or(window.end(), at_of);
                 let column = self.columns[usize::from(mark.column())];
-                let stretch = place.wrapping_add(mark.at() as u32).wrapping_sub(column);
+                let stretch = window.place(at_of(mark)).wrapping_sub(column);
                 stretches.add(cpu, window, start, end, stretch);
                 start = end;
             }
@@ -284,7 +294,7 @@ impl Matcher {
             self.gaps.scan(cpu, window, tokens, *stretch);
         }
         for mark in marks {
-            self.columns[usize::from(mark.column())] = place.wrapping_add(mark.at() as u32);
+            self.columns[usize::from(mark.column())] = window.place(at_of(mark));
         }
         self.keep(row, place, marks);
         self.gaps.search_rest(window, tokens);
@@ -424,7 +434,7 @@ impl Gaps {
         let mut at = tokens.covered().max(self.searched);
         self.searched = to;
         'chunks: while at + 8 <= to {
-            let mut starts = word_starts(cpu, bytes, at);
+            let mut starts = word_starts(cpu, bytes, at, to - at);
             // not those whose word would reach beyond
             let most = to - 8 - at;
             if most < MASK_BYTES - 1 {

@@ -224,6 +224,18 @@ fn any_length_is_read_back() {
 }
 
 #[test]
+fn a_body_is_the_same_whatever_was_made_before() {
+    let mut used = Encoder::new();
+    for seed in 0..runs() {
+        let steps = steps_of(&mut fastrand::Rng::with_seed(seed));
+        // effort outlives a body
+        used.set_effort(Effort::Fast);
+        let fresh = body_of(&mut Encoder::new(), &steps);
+        assert!(body_of(&mut used, &steps) == fresh, "seed {seed}");
+    }
+}
+
+#[test]
 fn bodies_of_many_blocks_are_read_back() {
     let mut random = fastrand::Rng::with_seed(2);
     let mut encoder = Encoder::new();

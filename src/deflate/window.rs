@@ -13,6 +13,9 @@ pub(super) const BLOCK_BYTES_LEAST: usize = BLOCK_BYTES - FED_BYTES_MAX;
 /// Loads may reach as far behind the last byte.
 const PADDING_BYTES: usize = 256;
 
+/// Place of the first byte: place 0, which tables hold that know nothing, is out of its reach.
+const FIRST_PLACE: u32 = WINDOW_BYTES as u32 + 1;
+
 /// Input, with a place for every byte: positions are offsets in [`Window::bytes`].
 #[derive(Debug)]
 pub(super) struct Window {
@@ -32,13 +35,13 @@ impl Window {
             bytes: vec![0; bytes].into_boxed_slice(),
             end: 0,
             block: 0,
-            base: 0,
+            base: FIRST_PLACE,
         }
     }
 
-    /// Forgets all input. Places of before are out of reach of those that follow.
+    /// Forgets all input.
     pub(super) fn clear(&mut self) {
-        self.base = self.place(self.end + WINDOW_BYTES + 1);
+        self.base = FIRST_PLACE;
         self.end = 0;
         self.block = 0;
     }

@@ -117,7 +117,7 @@ mod tests {
             ends.push(raw.len() as u32);
         }
         raw.push(b']');
-        let mut gzip = Gzip::new(1);
+        let mut gzip = Gzip::new(GzipLevel::Zlib(1));
         gzip.feed(&raw);
         let payload = Payload {
             destination: DestinationId::SENTINEL,

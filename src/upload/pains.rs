@@ -28,11 +28,10 @@ impl Pains {
     pub(super) fn note(&mut self, waiting: usize) {
         match waiting {
             PAGES_BEHIND.. => *self = Pains::default(),
-            0 if !self.is_calm => {
-                self.calm_pages += 1;
-                self.is_calm = self.calm_pages >= PAGES_CALM;
+            0 => {
+                self.calm_pages = self.calm_pages.saturating_add(1);
+                self.is_calm |= self.calm_pages >= PAGES_CALM;
             }
-            0 => {}
             _ => self.calm_pages = 0,
         }
     }

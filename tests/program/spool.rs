@@ -11,6 +11,7 @@ use crate::{alone, beside_others, http};
 use bytes::Bytes;
 use cefline::clock::{Clock, Moment, Mono, Wall};
 use cefline::compress::{Gzip, Payload, PayloadId};
+use cefline::config::GzipLevel;
 use cefline::config::{DestinationId, Machine, WhenFull};
 use cefline::emulator::faults::Outage;
 use cefline::emulator::{Faults, Options};
@@ -694,7 +695,7 @@ fn write_spool(root: &Path, rows: &[String], at: Wall) {
         ends.push(raw.len() as u32);
     }
     raw.push(b']');
-    let mut gzip = Gzip::new(1);
+    let mut gzip = Gzip::new(GzipLevel::Zlib(1));
     gzip.feed(&raw);
     let body = Body {
         payload: Payload {

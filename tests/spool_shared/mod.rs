@@ -9,6 +9,7 @@ use bytes::Bytes;
 use cefline::clock::{Moment, Mono, Wall};
 use cefline::compress::{Gzip, Payload, PayloadId};
 use cefline::config::DestinationId;
+use cefline::config::GzipLevel;
 use cefline::spool::disk::Disk;
 use cefline::spool::keeper::Loss;
 use cefline::spool::{Body, Command, Event, Keeper, Place, Settings, Space, Wanted, WhenFull};
@@ -53,7 +54,7 @@ pub(crate) fn body(
         ends.push(u32::try_from(raw.len()).unwrap());
     }
     raw.push(b']');
-    let mut gzip = Gzip::new(1);
+    let mut gzip = Gzip::new(GzipLevel::Zlib(1));
     gzip.feed(&raw);
     let mut name = [0; 16];
     name[..8].copy_from_slice(&id.to_le_bytes());
