@@ -2,4 +2,12 @@
 //!
 //! The modules in the order of the boot.
 
+pub mod clock;
+pub mod console;
+pub mod modules;
+pub mod mounts;
+pub mod notify;
+pub mod report;
 pub mod settings;
+pub mod smbios;
+pub mod sysctl;
