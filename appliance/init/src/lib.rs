@@ -4,8 +4,10 @@
 
 pub mod clock;
 pub mod console;
+pub mod firewall;
 pub mod modules;
 pub mod mounts;
+mod netlink;
 pub mod notify;
 pub mod report;
 pub mod settings;

@@ -1,0 +1,9 @@
+//! The network parts against the real kernel, in network namespaces that the tests make.
+//!
+//! They need root, `ip`, and for one of them `nft`; without these they say `skipped: …` and pass.
+
+#[path = "network/rig.rs"]
+mod rig;
+
+#[path = "network/firewall.rs"]
+mod firewall;
