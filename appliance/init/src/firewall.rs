@@ -221,7 +221,7 @@ pub fn rules(opening: &Opening) -> Vec<Rule> {
 /// The kernel would not have one of them, which is named, or has no nftables.
 pub fn load(rules: &[Rule]) -> Result<(), Error> {
     let (messages, subjects) = encode::batch(rules);
-    let mut socket = netlink::Socket::open(rustix::net::netlink::NETFILTER, 0)
+    let mut socket = netlink::Socket::open(netlink::NETFILTER, 0)
         .map_err(|cause| Error::new("a line to nftables", cause))?;
     socket.batch(messages).map_err(|refused| {
         let subject = subjects.get(refused.index);

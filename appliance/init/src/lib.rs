@@ -8,6 +8,7 @@ pub mod firewall;
 pub mod modules;
 pub mod mounts;
 mod netlink;
+pub mod network;
 pub mod notify;
 pub mod report;
 pub mod settings;

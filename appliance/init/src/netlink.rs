@@ -19,6 +19,11 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Links, addresses, routes: the protocol whose number is 0.
+pub(crate) const ROUTE: Option<Protocol> = None;
+/// Rules for packets.
+pub(crate) const NETFILTER: Option<Protocol> = Some(rustix::net::netlink::NETFILTER);
+
 /// The message asks for something.
 pub(crate) const REQUEST: u16 = 0x1;
 /// An answer is wanted, even if all is well.
@@ -198,14 +203,9 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// To the part of the kernel that `protocol` names; hears what the groups (a bit each) are told.
-    pub(crate) fn open(protocol: Protocol, groups: u32) -> io::Result<Self> {
+    pub(crate) fn open(protocol: Option<Protocol>, groups: u32) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            flags,
-            Some(protocol),
-        )?;
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
         bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         Ok(Socket { fd, sequence: 0 })
     }

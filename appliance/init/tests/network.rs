@@ -7,3 +7,6 @@ mod rig;
 
 #[path = "network/firewall.rs"]
 mod firewall;
+
+#[path = "network/addresses.rs"]
+mod addresses;

@@ -1,0 +1,901 @@
+//! Brings the machine onto its network, and keeps it there.
+//!
+//! ```text
+//! settings --> choose one interface --> addresses: DHCP, router advertisements, DHCPv6, or as told
+//!                                              |
+//!              the kernel (addresses, routes) <-'-> /etc/resolv.conf
+//!                      |
+//!                      '--> what is so now: [`State`], for the console and for the rest of the boot
+//! ```
+//!
+//! One thread does it all, from the first carrier to the last renewal, and begins anew when the
+//! interface goes away. Two protocols are pure state machines, [`dhcp4`] and [`dhcp6`], to which
+//! this shell lends its sockets and its clock; router advertisements (SLAAC) are the kernel's work.
+//! [`State`] is what the kernel says, not what was asked of it. Addresses that are lent are given to
+//! the kernel with their time, so that it takes them away even if this thread should stand still.
+//!
+//! Only the chosen interface takes router advertisements, and only if the settings say `auto`; IPv6
+//! is off on all until then.
+
+mod dhcp4;
+mod dhcp6;
+mod links;
+mod resolv;
+
+use crate::clock::since_boot;
+use crate::netlink;
+use crate::settings::{self, Ipv4, Ipv6};
+use links::{Lifetime, Link, Way};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// So long the boot waits for an address; after that it goes on without.
+const BOOT_WAIT: Duration = Duration::from_secs(10);
+/// With an IPv6 address alone, so long for an IPv4 address to come as well.
+const SECOND_FAMILY_WAIT: Duration = Duration::from_secs(4);
+/// Interfaces appear as their drivers find them.
+const LINK_LOOK: Duration = Duration::from_millis(100);
+/// After so long without a carrier the interfaces are looked through anew.
+const CARRIER_WAIT: Duration = Duration::from_secs(10);
+/// Before all is begun anew.
+const AGAIN_WAIT: Duration = Duration::from_secs(1);
+/// The kernel tells when something changes; should that be lost, it is asked so often.
+const LOOK_WAIT: Duration = Duration::from_secs(60);
+/// Datagrams that are read before anything else is done; more wait in the socket.
+const DATAGRAMS_AT_ONCE: usize = 16;
+/// No DHCP message may be longer on an Ethernet.
+const DATAGRAM_BYTES: usize = 1500;
+/// Names of time servers from all sources together.
+const NTP_MOST: usize = 4;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTNAME: &str = "/etc/hostname";
+
+/// The network, kept.
+#[derive(Debug, Clone)]
+pub struct Network {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What is so now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// The chosen interface, once it is chosen.
+    pub interface: Option<String>,
+    /// Its addresses that others can reach, with the bits of their networks; IPv4 first.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Its routers.
+    pub gateways: Vec<IpAddr>,
+    /// Resolvers.
+    pub dns: Vec<IpAddr>,
+    /// Time servers: those of the settings, else those that DHCP names.
+    pub ntp: Vec<String>,
+    /// What DHCP calls this machine.
+    pub hostname: Option<String>,
+    /// What last went wrong, if it still matters.
+    pub trouble: Option<String>,
+}
+
+/// As the console has it: `eth0 10.0.2.15/24 gateway 10.0.2.2 dns 10.0.2.3`.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.interface.as_deref().unwrap_or("no interface"))?;
+        if self.addresses.is_empty() {
+            f.write_str(" no address")?;
+        }
+        for (address, prefix) in &self.addresses {
+            write!(f, " {address}/{prefix}")?;
+        }
+        for (what, addresses) in [("gateway", &self.gateways), ("dns", &self.dns)] {
+            for address in addresses {
+                write!(f, " {what} {address}")?;
+            }
+        }
+        if let Some(trouble) = &self.trouble {
+            write!(f, " ({trouble})")?;
+        }
+        Ok(())
+    }
+}
+
+/// The network cannot be kept at all.
+#[derive(Debug)]
+pub struct Error {
+    what: String,
+    cause: io::Error,
+}
+
+impl Error {
+    fn new(what: impl Into<String>, cause: impl Into<io::Error>) -> Self {
+        Error {
+            what: what.into(),
+            cause: cause.into(),
+        }
+    }
+
+    fn plain(what: impl Into<String>) -> Self {
+        Error::new(what, io::ErrorKind::NotFound)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cause.kind() {
+            io::ErrorKind::NotFound => f.write_str(&self.what),
+            _ => write!(f, "{}: {}", self.what, self.cause),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<netlink::Error> for io::Error {
+    fn from(error: netlink::Error) -> Self {
+        error.cause
+    }
+}
+
+impl Network {
+    /// Brings it up: waits up to 10 s for an address, and goes on trying after that.
+    ///
+    /// # Errors
+    /// The kernel has no netlink, or no thread to give.
+    pub fn bring_up(settings: &settings::Network) -> Result<Network, Error> {
+        Network::bring_up_with(settings, Path::new(RESOLV_CONF))
+    }
+
+    /// As [`Network::bring_up`], with another file for the resolvers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bring_up_with(
+        settings: &settings::Network,
+        resolv_conf: &Path,
+    ) -> Result<Network, Error> {
+        let mut socket = open(0)?;
+        loopback_up(&mut socket)?;
+        let shared = Arc::new(Shared::default());
+        let keeper = Keeper {
+            settings: settings.clone(),
+            resolv_conf: resolv_conf.to_owned(),
+            shared: Arc::clone(&shared),
+        };
+        thread::Builder::new()
+            .name("network".to_owned())
+            .spawn(move || keeper.keep())
+            .map_err(|cause| Error::new("no thread for the network", cause))?;
+        let network = Network { shared };
+        network.wait(settings);
+        Ok(network)
+    }
+
+    /// What is so now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.lock().clone()
+    }
+
+    fn wait(&self, settings: &settings::Network) {
+        let begun = since_boot();
+        let mut state = self.shared.lock();
+        loop {
+            let passed = since_boot().saturating_sub(begun);
+            let has = |ipv4| state.addresses.iter().any(|(one, _)| one.is_ipv4() == ipv4);
+            let limit = if has(true) || (has(false) && settings.ipv4 == Ipv4::Off) {
+                return;
+            } else if has(false) {
+                SECOND_FAMILY_WAIT
+            } else {
+                BOOT_WAIT
+            };
+            let Some(left) = limit.checked_sub(passed).filter(|left| !left.is_zero()) else {
+                return;
+            };
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Names this machine.
+///
+/// # Errors
+/// It is no name, or the kernel would not have it.
+pub fn set_hostname(name: &str) -> Result<(), Error> {
+    let name = checked_name(name.as_bytes())
+        .filter(|name| name.len() <= 64)
+        .ok_or_else(|| Error::plain(format!("`{name}` is no name of a machine")))?;
+    let refused = |cause| Error::new(format!("this machine is not named {name}"), cause);
+    rustix::system::sethostname(name.as_bytes()).map_err(|errno| refused(errno.into()))?;
+    fs::write(HOSTNAME, format!("{name}\n")).map_err(refused)
+}
+
+/// A name of a machine or a domain, out of what a stranger sent: such a name goes into files.
+fn checked_name(bytes: &[u8]) -> Option<String> {
+    const NAME_BYTES_MOST: usize = 253;
+    let end = bytes.iter().rposition(|byte| *byte != 0 && *byte != b'.')?;
+    let name = &bytes[..=end];
+    let is_good = name.len() <= NAME_BYTES_MOST
+        && name.split(|byte| *byte == b'.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label[0] != b'-'
+                && label
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        });
+    is_good.then(|| String::from_utf8(name.to_vec()).ok())?
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // whoever held it wrote whole states only
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State) {
+        *self.lock() = state;
+        self.changed.notify_all();
+    }
+}
+
+fn open(groups: u32) -> Result<netlink::Socket, Error> {
+    netlink::Socket::open(netlink::ROUTE, groups)
+        .map_err(|cause| Error::new("the kernel's netlink cannot be opened", cause))
+}
+
+fn loopback_up(socket: &mut netlink::Socket) -> Result<(), Error> {
+    const LOOPBACK_INDEX: u32 = 1;
+    links::set_up(socket, LOOPBACK_INDEX, true)
+        .map_err(|cause| Error::new("loopback cannot be brought up", cause))
+}
+
+/// What the thread begins with, each time anew.
+#[derive(Debug)]
+struct Keeper {
+    settings: settings::Network,
+    resolv_conf: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Keeper {
+    fn keep(&self) {
+        loop {
+            let Err(error) = Session::begin(self).and_then(Session::run) else {
+                return;
+            };
+            self.shared.set(State {
+                trouble: Some(error.to_string()),
+                ntp: self.settings.ntp.clone(),
+                ..State::default()
+            });
+            thread::sleep(AGAIN_WAIT);
+        }
+    }
+}
+
+/// One interface, as long as it is there.
+struct Session<'a> {
+    keeper: &'a Keeper,
+    socket: netlink::Socket,
+    events: netlink::Socket,
+    link: Link,
+    random: Random,
+    dhcp4: Option<Dhcp4>,
+    dhcp6: Option<Dhcp6>,
+    /// Those that routers name, each until its time.
+    resolvers: Vec<(Ipv6Addr, Duration)>,
+    trouble: Option<String>,
+}
+
+struct Dhcp4 {
+    socket: UdpSocket,
+    client: dhcp4::Client,
+    lease: Option<Box<dhcp4::Lease>>,
+}
+
+struct Dhcp6 {
+    socket: UdpSocket,
+    client: dhcp6::Client,
+    lease: Option<Box<dhcp6::Lease>>,
+}
+
+impl<'a> Session<'a> {
+    /// Chooses an interface and gives it what it is to have.
+    fn begin(keeper: &'a Keeper) -> Result<Self, Error> {
+        // first, so that nothing that is told is missed
+        let events = open(links::GROUPS)?;
+        let mut socket = open(0)?;
+        let link = choose(&mut socket, &keeper.settings)?;
+        let mut session = Session {
+            keeper,
+            socket,
+            events,
+            link,
+            random: Random::from_kernel(),
+            dhcp4: None,
+            dhcp6: None,
+            resolvers: Vec::new(),
+            trouble: None,
+        };
+        session.begin_ipv6();
+        session.begin_ipv4()?;
+        Ok(session)
+    }
+
+    fn begin_ipv4(&mut self) -> Result<(), Error> {
+        match self.keeper.settings.ipv4 {
+            Ipv4::Off => {}
+            Ipv4::Static {
+                address,
+                prefix,
+                gateway,
+            } => self.set_static((address.into(), prefix), gateway.map(IpAddr::V4)),
+            Ipv4::Dhcp => {
+                let socket = dhcp4_socket(&self.link.name)
+                    .map_err(|cause| Error::new("no socket for DHCP", cause))?;
+                let random = Random::new(self.random.next().into());
+                let client = dhcp4::Client::new(self.link.hardware, random, since_boot());
+                self.dhcp4 = Some(Dhcp4 {
+                    socket,
+                    client,
+                    lease: None,
+                });
+                self.way_for_answers(true);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_ipv6(&mut self) {
+        let (advertisements, is_off) = match self.keeper.settings.ipv6 {
+            Ipv6::Auto => ("1", "0"),
+            Ipv6::Static { .. } => ("0", "0"),
+            Ipv6::Off => ("0", "1"),
+        };
+        // the last makes the kernel begin: it solicits routers only then
+        for (key, value) in [
+            ("accept_ra", advertisements),
+            ("autoconf", advertisements),
+            ("disable_ipv6", is_off),
+        ] {
+            let set = set_ipv6(&self.link.name, key, value);
+            if self.keeper.settings.ipv6 != Ipv6::Off {
+                self.note("IPv6", set);
+            }
+        }
+        if let Ipv6::Static {
+            address,
+            prefix,
+            gateway,
+        } = self.keeper.settings.ipv6
+        {
+            self.set_static((address.into(), prefix), gateway.map(IpAddr::V6));
+        }
+    }
+
+    fn set_static(&mut self, address: (IpAddr, u8), gateway: Option<IpAddr>) {
+        let set = links::add_address(&mut self.socket, self.link.index, address, None);
+        self.note(&format!("address {}", address.0), set);
+        if let Some(gateway) = gateway {
+            self.open_way(Way::to_all_by(gateway));
+        }
+    }
+
+    fn open_way(&mut self, way: Way) {
+        let opened = links::add_way(&mut self.socket, self.link.index, way);
+        self.note(
+            &format!("route to {}/{}", way.destination, way.prefix),
+            opened,
+        );
+    }
+
+    /// With `rp_filter` on, the kernel hears no server to which it knows no way: so there is one to
+    /// everyone, worse than any other, as long as there is no address.
+    fn way_for_answers(&mut self, is_open: bool) {
+        let way = Way {
+            destination: Ipv4Addr::UNSPECIFIED.into(),
+            prefix: 0,
+            gateway: None,
+            metric: u32::MAX,
+        };
+        if is_open {
+            self.open_way(way);
+        } else {
+            // it may be gone with an address
+            let _ = links::remove_way(&mut self.socket, self.link.index, way);
+        }
+    }
+
+    /// Remembers what went wrong; the network goes on with what it has.
+    fn note<T, E: Into<io::Error>>(&mut self, what: &str, result: Result<T, E>) {
+        if let Err(cause) = result {
+            let cause: io::Error = cause.into();
+            self.trouble = Some(format!("{what}: {cause}"));
+        }
+    }
+
+    /// Goes on until the interface is gone.
+    fn run(mut self) -> Result<(), Error> {
+        loop {
+            self.step();
+            self.look()?;
+            let mut next = since_boot() + LOOK_WAIT;
+            if let Some(dhcp4) = &self.dhcp4 {
+                next = next.min(dhcp4.client.next());
+            }
+            if let Some(dhcp6) = &self.dhcp6 {
+                next = next.min(dhcp6.client.next());
+            }
+            self.sleep(next.saturating_sub(since_boot()))?;
+            self.hear()?;
+        }
+    }
+
+    /// Until something comes, or the time has passed.
+    fn sleep(&self, time: Duration) -> Result<(), Error> {
+        // a client whose time has come but who does not go on must not make us spin
+        let time = time.max(Duration::from_millis(1));
+        let time = Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        let mut fds = vec![PollFd::new(&self.events, PollFlags::IN)];
+        let dhcp4 = self.dhcp4.as_ref().map(|dhcp4| &dhcp4.socket);
+        let dhcp6 = self.dhcp6.as_ref().map(|dhcp6| &dhcp6.socket);
+        for socket in dhcp4.into_iter().chain(dhcp6) {
+            fds.push(PollFd::new(socket, PollFlags::IN));
+        }
+        match poll(&mut fds, Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(cause) => Err(Error::new("waiting for the network", cause)),
+        }
+    }
+
+    /// Reads all that came.
+    fn hear(&mut self) -> Result<(), Error> {
+        let now = since_boot();
+        let told = self.events.heard();
+        let told = told.map_err(|cause| Error::new("the kernel's netlink", cause))?;
+        for message in told.iter().filter(|one| one.kind == links::ROUTER_OPTION) {
+            if let Some((index, lifetime, resolvers)) = links::resolvers_of(&message.payload)
+                && index == self.link.index
+            {
+                self.resolvers
+                    .retain(|(known, _)| !resolvers.contains(known));
+                let kept = resolvers.into_iter().map(|one| (one, now + lifetime));
+                self.resolvers.splice(..0, kept);
+                self.resolvers.truncate(resolv::SERVERS_MOST);
+            }
+        }
+        let mut buffer = [0; DATAGRAM_BYTES];
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            let mut heard = None;
+            if let Some(dhcp4) = &mut self.dhcp4
+                && let Ok((length, _)) = dhcp4.socket.recv_from(&mut buffer)
+            {
+                heard = Some(dhcp4.client.hear(&buffer[..length], now));
+            }
+            match heard {
+                Some(step) => self.take4(step, now),
+                None => break,
+            }
+        }
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            let mut heard = None;
+            if let Some(dhcp6) = &mut self.dhcp6
+                && let Ok((length, _)) = dhcp6.socket.recv_from(&mut buffer)
+            {
+                heard = Some(dhcp6.client.hear(&buffer[..length], now));
+            }
+            match heard {
+                Some(step) => self.take6(step, now),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the time asks for.
+    fn step(&mut self) {
+        let now = since_boot();
+        if let Some(step) = self.dhcp4.as_mut().map(|dhcp4| dhcp4.client.step(now)) {
+            self.take4(step, now);
+        }
+        if let Some(step) = self.dhcp6.as_mut().map(|dhcp6| dhcp6.client.step(now)) {
+            self.take6(step, now);
+        }
+    }
+
+    fn take4(&mut self, step: dhcp4::Step, now: Duration) {
+        const SERVERS_PORT: u16 = 67;
+        let Some(dhcp4) = &mut self.dhcp4 else { return };
+        let sent = step
+            .send
+            .map(|(datagram, to)| dhcp4.socket.send_to(&datagram, (to, SERVERS_PORT)));
+        let old = match &step.change {
+            None => None,
+            Some(_) => dhcp4.lease.take(),
+        };
+        // a link that is down is not worth a word: it is asked again
+        if let Some(Err(cause)) = sent {
+            self.trouble = Some(format!("DHCP: {cause}"));
+        }
+        match step.change {
+            None => {}
+            Some(dhcp4::Change::Leased(lease, since)) => {
+                self.trouble = None;
+                self.set_lease4(&lease, old.as_deref(), now.saturating_sub(since));
+                if let Some(dhcp4) = &mut self.dhcp4 {
+                    dhcp4.lease = Some(lease);
+                }
+            }
+            Some(dhcp4::Change::Lost(why)) => {
+                self.trouble = Some(format!("the address of DHCP is lost: {why}"));
+                if let Some(old) = old {
+                    self.unset_lease4(&old, None);
+                }
+                self.way_for_answers(true);
+            }
+        }
+    }
+
+    fn set_lease4(&mut self, lease: &dhcp4::Lease, old: Option<&dhcp4::Lease>, age: Duration) {
+        let left = lease.lasts.saturating_sub(age);
+        let lifetime = Lifetime {
+            valid: left,
+            preferred: left,
+        };
+        let address = (lease.address.into(), lease.prefix);
+        let index = self.link.index;
+        let set = links::add_address(&mut self.socket, index, address, Some(lifetime));
+        self.note("address of DHCP", set);
+        if let Some(old) = old {
+            self.unset_lease4(old, Some(lease));
+        }
+        if let Some(mtu) = lease.mtu {
+            let set = links::set_mtu(&mut self.socket, index, mtu);
+            self.note(&format!("mtu {mtu} of DHCP"), set);
+        }
+        for route in &lease.routes {
+            self.open_way(route.into());
+        }
+        self.way_for_answers(false);
+    }
+
+    /// Takes away what a lease gave and the one after it does not.
+    fn unset_lease4(&mut self, old: &dhcp4::Lease, new: Option<&dhcp4::Lease>) {
+        let index = self.link.index;
+        for route in &old.routes {
+            if new.is_none_or(|new| !new.routes.contains(route)) {
+                // what is gone already is as good
+                let _ = links::remove_way(&mut self.socket, index, route.into());
+            }
+        }
+        let same = |new: &dhcp4::Lease| (new.address, new.prefix) == (old.address, old.prefix);
+        if !new.is_some_and(same) {
+            let address = (old.address.into(), old.prefix);
+            let _ = links::remove_address(&mut self.socket, index, address);
+        }
+    }
+
+    fn take6(&mut self, step: dhcp6::Step, now: Duration) {
+        const SERVERS_PORT: u16 = 547;
+        const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+        let index = self.link.index;
+        let Some(dhcp6) = &mut self.dhcp6 else { return };
+        if let Some(datagram) = step.send {
+            let servers = SocketAddrV6::new(SERVERS, SERVERS_PORT, 0, index);
+            // without a link-local address yet there is no sending; it is asked again
+            let _ = dhcp6.socket.send_to(&datagram, servers);
+        }
+        let Some(change) = step.change else { return };
+        let old = dhcp6.lease.take().and_then(|lease| lease.address);
+        let new = match change {
+            dhcp6::Change::Leased(lease, since) => {
+                let age = now.saturating_sub(since);
+                let lifetime = Lifetime {
+                    valid: lease.lasts.saturating_sub(age),
+                    preferred: lease.preferred.saturating_sub(age),
+                };
+                let address = lease.address;
+                dhcp6.lease = Some(lease);
+                if let Some(address) = address {
+                    // which network it is in the routers say, not this
+                    let address = (address.into(), 128);
+                    let set = links::add_address(&mut self.socket, index, address, Some(lifetime));
+                    self.note("address of DHCPv6", set);
+                }
+                address
+            }
+            dhcp6::Change::Lost(why) => {
+                self.trouble = Some(format!("the address of DHCPv6 is lost: {why}"));
+                None
+            }
+        };
+        if let Some(old) = old.filter(|old| Some(*old) != new) {
+            let _ = links::remove_address(&mut self.socket, index, (old.into(), 128));
+        }
+    }
+
+    /// What the kernel says now, and what follows from it.
+    fn look(&mut self) -> Result<(), Error> {
+        let now = since_boot();
+        let ask = |cause| Error::new("the kernel says nothing of its interfaces", cause);
+        let index = self.link.index;
+        let links = links::links(&mut self.socket).map_err(ask)?;
+        let link = links.into_iter().find(|link| link.index == index);
+        let link = link.ok_or_else(|| Error::plain(format!("{} is gone", self.link.name)))?;
+        if link.has_carrier
+            && !self.link.has_carrier
+            && let Some(dhcp4) = &mut self.dhcp4
+        {
+            dhcp4.client.link_is_back(now);
+        }
+        self.link = link;
+        self.follow_routers(now);
+        self.resolvers.retain(|(_, until)| *until > now);
+
+        let (lease4, lease6) = (self.lease4(), self.lease6());
+        let settings = &self.keeper.settings;
+        let mut dns = settings.dns.clone();
+        if dns.is_empty() {
+            dns.extend(
+                lease4
+                    .iter()
+                    .flat_map(|lease| &lease.dns)
+                    .map(|one| IpAddr::V4(*one)),
+            );
+            dns.extend(self.resolvers.iter().map(|(one, _)| IpAddr::V6(*one)));
+            dns.extend(
+                lease6
+                    .iter()
+                    .flat_map(|lease| &lease.dns)
+                    .map(|one| IpAddr::V6(*one)),
+            );
+            // a file has no place for the interface that such an address belongs to
+            dns.retain(|one| !matches!(one, IpAddr::V6(one) if one.is_unicast_link_local()));
+        }
+        dns.truncate(resolv::SERVERS_MOST);
+        let mut ntp = settings.ntp.clone();
+        if ntp.is_empty() {
+            ntp.extend(
+                lease4
+                    .iter()
+                    .flat_map(|lease| &lease.ntp)
+                    .map(ToString::to_string),
+            );
+            ntp.extend(
+                lease6
+                    .iter()
+                    .flat_map(|lease| &lease.ntp)
+                    .map(ToString::to_string),
+            );
+        }
+        ntp.truncate(NTP_MOST);
+        let hostname = lease4.and_then(|lease| lease.hostname.clone());
+        let domain = lease4.and_then(|lease| lease.domain.clone());
+        let text = resolv::text(&dns, domain.as_deref());
+        let written = resolv::write(&self.keeper.resolv_conf, &text);
+        self.note("resolv.conf", written);
+
+        let addresses = links::addresses(&mut self.socket, index).map_err(ask)?;
+        let gateways = links::gateways(&mut self.socket, index).map_err(ask)?;
+        let no_carrier = (!self.link.has_carrier).then(|| "no carrier".to_owned());
+        self.keeper.shared.set(State {
+            interface: Some(self.link.name.clone()),
+            addresses,
+            gateways,
+            dns,
+            ntp,
+            hostname,
+            trouble: no_carrier.or_else(|| self.trouble.clone()),
+        });
+        Ok(())
+    }
+
+    fn lease4(&self) -> Option<&dhcp4::Lease> {
+        self.dhcp4.as_ref()?.lease.as_deref()
+    }
+
+    fn lease6(&self) -> Option<&dhcp6::Lease> {
+        self.dhcp6.as_ref()?.lease.as_deref()
+    }
+
+    /// DHCPv6 is used if the routers say so, for what they say. Once begun it goes on: a router
+    /// that falls silent does not take an address away, its time does.
+    fn follow_routers(&mut self, now: Duration) {
+        let want = match (self.link.is_managed, self.link.has_more_told) {
+            (true, _) => dhcp6::Want::Address,
+            (false, true) => dhcp6::Want::Information,
+            (false, false) => return,
+        };
+        let has_enough = self.dhcp6.as_ref().is_some_and(|dhcp6| {
+            dhcp6.client.want() == want || dhcp6.client.want() == dhcp6::Want::Address
+        });
+        if has_enough || self.keeper.settings.ipv6 != Ipv6::Auto {
+            return;
+        }
+        // of information alone nothing is held that would have to be given back
+        self.dhcp6 = None;
+        match dhcp6_socket(&self.link.name) {
+            Ok(socket) => {
+                let random = Random::new(self.random.next().into());
+                let client = dhcp6::Client::new(self.link.hardware, want, random, now);
+                self.dhcp6 = Some(Dhcp6 {
+                    socket,
+                    client,
+                    lease: None,
+                });
+            }
+            failed => self.note("DHCPv6", failed),
+        }
+    }
+}
+
+/// The interface that the settings name, else the first, once it has a carrier.
+fn choose(socket: &mut netlink::Socket, settings: &settings::Network) -> Result<Link, Error> {
+    let ask = |cause| Error::new("the kernel says nothing of its interfaces", cause);
+    let begun = since_boot();
+    let mut raised = Vec::new();
+    loop {
+        let mut candidates = links::links(socket).map_err(ask)?;
+        candidates.retain(|link| link.is_usable && is_wanted(link, settings));
+        for link in &candidates {
+            if !raised.contains(&link.index) {
+                // nobody's advertisement is heard before it is chosen
+                let _ = set_ipv6(&link.name, "disable_ipv6", "1");
+                links::set_up(socket, link.index, true).map_err(|cause| {
+                    Error::new(format!("{} cannot be brought up", link.name), cause)
+                })?;
+                raised.push(link.index);
+            }
+        }
+        if let Some(at) = candidates.iter().position(|link| link.has_carrier) {
+            let chosen = candidates.swap_remove(at);
+            for other in candidates {
+                // it may be gone by now
+                let _ = links::set_up(socket, other.index, false);
+            }
+            return Ok(chosen);
+        }
+        if since_boot().saturating_sub(begun) > CARRIER_WAIT {
+            let names: Vec<_> = candidates.iter().map(|link| link.name.as_str()).collect();
+            return Err(Error::plain(match &settings.interface {
+                _ if !names.is_empty() => format!("no carrier on {}", names.join(", ")),
+                Some(wanted) => format!("there is no interface {wanted} (network.interface)"),
+                None => "there is no Ethernet interface: is its driver in the image?".to_owned(),
+            }));
+        }
+        thread::sleep(LINK_LOOK);
+    }
+}
+
+fn is_wanted(link: &Link, settings: &settings::Network) -> bool {
+    settings.interface.as_ref().is_none_or(|wanted| {
+        let hardware = link.hardware.map(|byte| format!("{byte:02x}")).join(":");
+        *wanted == link.name || wanted.eq_ignore_ascii_case(&hardware)
+    })
+}
+
+fn set_ipv6(link: &str, key: &str, value: &str) -> io::Result<()> {
+    fs::write(format!("/proc/sys/net/ipv6/conf/{link}/{key}"), value)
+}
+
+fn dhcp4_socket(link: &str) -> io::Result<UdpSocket> {
+    let socket = bound_to_link(link, socket2::Domain::IPV4)?;
+    socket.set_broadcast(true)?;
+    socket.bind(&std::net::SocketAddr::from((Ipv4Addr::UNSPECIFIED, 68)).into())?;
+    Ok(socket.into())
+}
+
+fn dhcp6_socket(link: &str) -> io::Result<UdpSocket> {
+    let socket = bound_to_link(link, socket2::Domain::IPV6)?;
+    socket.set_only_v6(true)?;
+    socket.bind(&std::net::SocketAddr::from((Ipv6Addr::UNSPECIFIED, 546)).into())?;
+    Ok(socket.into())
+}
+
+fn bound_to_link(link: &str, domain: socket2::Domain) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind_device(Some(link.as_bytes()))?;
+    Ok(socket)
+}
+
+/// Numbers that others on the link cannot guess at the start, for transactions and their waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        // the steps below never leave 0
+        Random(seed | 1 << 63)
+    }
+
+    fn from_kernel() -> Self {
+        let mut seed = [0; 8];
+        if rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::INSECURE).is_err() {
+            seed = since_boot().as_nanos().to_ne_bytes()[..8]
+                .try_into()
+                .unwrap_or_default();
+        }
+        Random::new(u64::from_ne_bytes(seed))
+    }
+
+    /// xorshift64*, by Marsaglia and Vigna.
+    pub(crate) fn next(&mut self) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+    }
+
+    /// A time that is off by at most so much.
+    pub(crate) fn around(&mut self, time: Duration, by: Duration) -> Duration {
+        let share = f64::from(self.next()) / f64::from(u32::MAX);
+        (time + by.mul_f64(share * 2.0)).saturating_sub(by)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_console_sees_one_line() {
+        let state = State {
+            interface: Some("eth0".to_owned()),
+            addresses: vec![([10, 0, 2, 15].into(), 24)],
+            gateways: vec![[10, 0, 2, 2].into()],
+            dns: vec![[10, 0, 2, 3].into()],
+            ..State::default()
+        };
+        let line = "eth0 10.0.2.15/24 gateway 10.0.2.2 dns 10.0.2.3";
+        assert_eq!(state.to_string(), line);
+    }
+
+    #[test]
+    fn names_are_of_letters_digits_and_hyphens() {
+        for good in ["a", "log-1.example.org", "a_b"] {
+            assert_eq!(checked_name(good.as_bytes()).as_deref(), Some(good));
+        }
+        assert_eq!(
+            checked_name(b"example.org.\0").as_deref(),
+            Some("example.org")
+        );
+        for bad in ["", ".", "a..b", "-a", "a b", "a\nb", "a/b", "\u{e4}"] {
+            assert_eq!(checked_name(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_is_off_by_no_more_than_told(seed: u64, time in 0..100_000_u64, by in 0..1000_u64) {
+            let (time, by) = (Duration::from_millis(time), Duration::from_millis(by));
+            let around = Random::new(seed).around(time, by);
+            prop_assert!(around <= time + by && around + by >= time);
+        }
+
+        #[test]
+        fn a_checked_name_may_stand_in_a_file(bytes: Vec<u8>) {
+            if let Some(name) = checked_name(&bytes) {
+                prop_assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'));
+            }
+        }
+    }
+}
