@@ -14,3 +14,4 @@ pub mod report;
 pub mod settings;
 pub mod smbios;
 pub mod sysctl;
+pub mod time;
