@@ -2,6 +2,7 @@
 //!
 //! The modules in the order of the boot.
 
+pub mod azure;
 pub mod clock;
 pub mod console;
 pub mod firewall;

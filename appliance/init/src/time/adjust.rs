@@ -72,6 +72,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_kernel_understands_the_question() {
+        // one that changes nothing
+        adjust(&nothing()).unwrap();
+    }
+
+    #[test]
     fn a_slew_asks_for_no_more_than_the_kernel_takes() {
         let far = request(9_000_000_000, Duration::from_secs(1024));
         assert_eq!((far.offset, far.constant), (500_000_000, 6));
