@@ -5,6 +5,7 @@
 pub mod azure;
 pub mod clock;
 pub mod console;
+pub mod disk;
 pub mod firewall;
 pub mod modules;
 pub mod mounts;
