@@ -5,8 +5,9 @@
 //! `make-seed data.img data.seed`:
 //!
 //! ```text
+//! printf '[fs_types]\next4 = {\ninode_size = 256\n}\nsmall = {\ninode_size = 256\n}\n' > mke2fs.conf     # nothing of the build machine's
 //! truncate -s 256M data.img
-//! MKE2FS_CONFIG=/dev/null E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 \
+//! MKE2FS_CONFIG=mke2fs.conf E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 \
 //!   -b 4096 -I 256 -i 262144 -m 0 -e remount-ro -L cefline-data -J size=32 \
 //!   -U 00000000-0000-4000-8000-000000000000 \
 //!   -O none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed \

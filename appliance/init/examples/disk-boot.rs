@@ -1,0 +1,120 @@
+//! PID 1 of a test boot (`tests/disk-boot.sh`): nothing but the disk, to be tried apart from all else.
+//!
+//! Mounts, modules in the order of `/etc/appliance/modules`, then what the kernel's command line asks
+//! for: `t.data` the data partition, `t.write` a file on it, `t.slots` the ESP, `t.update` the UKI on
+//! the second disk into the other slot, `t.bless`. Each step says on the console how it ended.
+
+use appliance_init::disk::{Data, Slots};
+use rustix::fs::OFlags;
+use rustix::mount::MountFlags;
+use rustix::system::RebootCommand;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    for (source, target, kind) in [
+        ("proc", "/proc", "proc"),
+        ("sys", "/sys", "sysfs"),
+        ("dev", "/dev", "devtmpfs"),
+    ] {
+        if let Err(error) = rustix::mount::mount(source, target, kind, MountFlags::empty(), None) {
+            println!("test: mounting {target}: {error}");
+        }
+    }
+    for name in fs::read_to_string("/etc/appliance/modules")
+        .unwrap_or_default()
+        .lines()
+    {
+        let loaded = rustix::fs::open(
+            format!("/usr/lib/modules/{name}"),
+            OFlags::RDONLY,
+            rustix::fs::Mode::empty(),
+        )
+        .and_then(|file| rustix::system::finit_module(file, c"", 0));
+        if let Err(error) = loaded {
+            println!("test: module {name}: {error}");
+        }
+    }
+    if let Err(error) = rustix::mount::mount(
+        "efivarfs",
+        "/sys/firmware/efi/efivars",
+        "efivarfs",
+        MountFlags::empty(),
+        None,
+    ) {
+        println!("test: no EFI variables: {error}");
+    }
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let asked = |what: &str| line.split_whitespace().any(|word| word == what);
+    if asked("t.slots") {
+        slots(asked("t.bless"), asked("t.update"));
+    }
+    if asked("t.data") {
+        data(asked("t.write"));
+    }
+    rustix::fs::sync();
+    if asked("t.unmount") {
+        let _ = rustix::mount::unmount("/var/lib/cefline", rustix::mount::UnmountFlags::empty());
+    }
+    println!("test: end at {}", uptime());
+    if let Err(error) = rustix::system::reboot(RebootCommand::PowerOff) {
+        println!("test: powering off: {error}");
+    }
+}
+
+fn uptime() -> String {
+    fs::read_to_string("/proc/uptime").unwrap_or_default()
+}
+
+fn data(write: bool) {
+    println!("test: before data {}", uptime());
+    match Data::prepare() {
+        Ok(data) => println!("test: data: {data}"),
+        Err(error) => println!("test: data failed: {error}"),
+    }
+    println!("test: after data {}", uptime());
+    let kept = Path::new("/var/lib/cefline/kept");
+    if write && let Err(error) = fs::write(kept, b"kept\n") {
+        println!("test: writing: {error}");
+    }
+    println!("test: kept {:?}", fs::read_to_string(kept).ok());
+    for line in fs::read_to_string("/proc/mounts")
+        .unwrap_or_default()
+        .lines()
+    {
+        println!("test: mount {line}");
+    }
+    match rustix::fs::statvfs("/var/lib/cefline") {
+        Ok(about) => println!("test: size {} MiB", (about.f_blocks * about.f_frsize) >> 20),
+        Err(error) => println!("test: size: {error}"),
+    }
+}
+
+fn slots(bless: bool, update: bool) {
+    let slots = match Slots::find() {
+        Ok(slots) => slots,
+        Err(error) => return println!("test: slots failed: {error}"),
+    };
+    println!("test: slot {:?}", slots.this());
+    if bless {
+        match slots.bless() {
+            Ok(new) => println!("test: blessed {new}"),
+            Err(error) => println!("test: bless failed: {error}"),
+        }
+    }
+    if update {
+        // the second disk is the UKI itself, on a FAT of its own
+        let mounted = rustix::mount::mount("/dev/vdb", "/mnt", "vfat", MountFlags::RDONLY, None);
+        if let Err(error) = mounted {
+            println!("test: mounting /dev/vdb: {error}");
+        }
+        println!("test: update begins");
+        match slots.update(Path::new("/mnt/update.efi")) {
+            Ok(done) => println!("test: update: {done}"),
+            Err(error) => println!("test: update failed: {error}"),
+        }
+    }
+    // whether this comes to an end is all that matters
+    let _ = Command::new("/none").status();
+}
