@@ -4,6 +4,7 @@
 
 pub mod azure;
 pub mod clock;
+pub mod configuration;
 pub mod console;
 pub mod disk;
 pub mod firewall;
