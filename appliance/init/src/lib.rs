@@ -5,6 +5,7 @@
 pub mod azure;
 pub mod clock;
 pub mod configuration;
+pub mod confine;
 pub mod console;
 pub mod disk;
 pub mod firewall;
@@ -16,5 +17,10 @@ pub mod notify;
 pub mod report;
 pub mod settings;
 pub mod smbios;
+pub mod stop;
+pub mod supervise;
 pub mod sysctl;
 pub mod time;
+
+/// Where cefline keeps its data.
+pub const DATA: &str = "/var/lib/cefline";

@@ -48,7 +48,8 @@ pub fn differences(list: &str) -> Vec<Difference> {
 /// # Errors
 /// It is not so.
 pub fn apply_one(key: &str, value: &str) -> Result<(), Difference> {
-    match fs::write(path_of(key), value) {
+    // with its end of line also an empty value is something to write
+    match fs::write(path_of(key), format!("{value}\n")) {
         // what was set for good before is as good
         Err(error) => compare(key, value).map_err(|difference| Difference {
             found: format!("{} ({error})", difference.found),

@@ -1,0 +1,218 @@
+//! Who may ask the machine to stop, and how it ends.
+//!
+//! | who | how it arrives |
+//! |---|---|
+//! | the power button, also a hypervisor's | a key of an input device called "Power Button" |
+//! | ctrl-alt-del on a keyboard | SIGINT from the kernel: restart |
+//! | the host of a Hyper-V or Azure machine | the kernel calls its `poweroff_cmd`, which is us again: `/init stop` sends SIGTERM |
+
+use crate::{console, sysctl};
+use rustix::event::{PollFd, PollFlags};
+use rustix::mount::{MountFlags, mount_remount};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::system::{RebootCommand, reboot};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+/// How the machine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The power goes off.
+    PowerOff,
+    /// It starts anew.
+    Restart,
+}
+
+/// Where wishes arrive.
+#[derive(Debug)]
+pub struct Wishes {
+    signals: File,
+    buttons: Vec<File>,
+}
+
+/// Bytes of a `struct signalfd_siginfo`; the first four are the signal's number.
+const SIGNAL_BYTES: usize = 128;
+/// Bytes of a `struct input_event`: a time, then kind, code and value.
+const EVENT_BYTES: usize = 24;
+const KIND_KEY: u16 = 1;
+const KEY_POWER: u16 = 116;
+
+impl Wishes {
+    /// Takes signals as bytes of a descriptor. To be called before any thread is started: each
+    /// inherits that they are held back.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open() -> io::Result<Self> {
+        Ok(Wishes {
+            signals: File::from(signals()?),
+            buttons: Vec::new(),
+        })
+    }
+
+    /// Listens to what modules have brought: buttons, and the host's wish.
+    pub fn listen(&mut self) {
+        // without it the keys would restart the machine at once
+        if let Err(error) = reboot(RebootCommand::CadOff) {
+            console::complain(format_args!(
+                "ctrl-alt-del restarts without a stop: {error}"
+            ));
+        }
+        if let Err(difference) = sysctl::apply_one("kernel.poweroff_cmd", "/init stop") {
+            console::complain(format_args!("a host cannot ask us to stop: {difference}"));
+        }
+        self.buttons = power_buttons();
+    }
+
+    /// To be waited for.
+    pub fn poll_descriptors(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let all = std::iter::once(&self.signals).chain(&self.buttons);
+        all.map(|file| PollFd::new(file, PollFlags::IN))
+    }
+
+    /// What has arrived.
+    pub fn heard(&mut self) -> Option<Ending> {
+        let mut signal = [0; SIGNAL_BYTES];
+        if self.signals.read_exact(&mut signal).is_ok() {
+            let [a, b, c, d, ..] = signal;
+            let is_keys = i32::from_ne_bytes([a, b, c, d]) == libc::SIGINT;
+            return Some(if is_keys {
+                Ending::Restart
+            } else {
+                Ending::PowerOff
+            });
+        }
+        let mut event = [0; EVENT_BYTES];
+        self.buttons.retain_mut(|button| {
+            // one that is gone would wake us for ever
+            let is_there = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            event_is_press(&mut event, button).map_or_else(is_there, |_| true)
+        });
+        is_press(&event).then_some(Ending::PowerOff)
+    }
+}
+
+/// Reads events until there is none, or one that counts.
+fn event_is_press(event: &mut [u8; EVENT_BYTES], button: &mut File) -> io::Result<bool> {
+    while !is_press(event) {
+        button.read_exact(event)?;
+    }
+    Ok(true)
+}
+
+fn is_press(event: &[u8; EVENT_BYTES]) -> bool {
+    let two = |at: usize| u16::from_ne_bytes([event[at], event[at + 1]]);
+    let is_down = event[20..] != [0; 4];
+    (two(16), two(18)) == (KIND_KEY, KEY_POWER) && is_down
+}
+
+fn power_buttons() -> Vec<File> {
+    let entries = fs::read_dir("/sys/class/input")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let named = entries.filter(|entry| {
+        let name = fs::read_to_string(entry.path().join("device/name")).unwrap_or_default();
+        name.trim() == "Power Button" && entry.file_name().as_encoded_bytes().starts_with(b"event")
+    });
+    let open = |entry: fs::DirEntry| {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+        options
+            .open(Path::new("/dev/input").join(entry.file_name()))
+            .ok()
+    };
+    named.filter_map(open).collect()
+}
+
+#[expect(
+    unsafe_code,
+    reason = "neither the standard library nor rustix has signals as descriptors"
+)]
+fn signals() -> io::Result<OwnedFd> {
+    // SAFETY: the set is a plain value that `sigemptyset` makes whole; the calls keep no pointer to
+    // it; the descriptor is new, so nobody else owns it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGINT);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        let error = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        let descriptor = libc::signalfd(-1, &raw const set, flags);
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(descriptor))
+    }
+}
+
+/// `/init stop`: asks the first process to stop the machine.
+///
+/// # Errors
+/// What the kernel says.
+pub fn ask() -> io::Result<()> {
+    Ok(kill_process(Pid::INIT, Signal::TERM)?)
+}
+
+/// Ends the machine. All programs must have ended.
+pub fn end(ending: Ending) -> ! {
+    let (command, text) = match ending {
+        Ending::PowerOff => (RebootCommand::PowerOff, "the power goes off"),
+        Ending::Restart => (RebootCommand::Restart, "restarting"),
+    };
+    rustix::fs::sync();
+    // its journal is whole then; if it is not mounted there is nothing to do
+    let _ = mount_remount(crate::DATA, MountFlags::RDONLY, "");
+    console::say(text);
+    console::flush();
+    loop {
+        if let Err(error) = reboot(command) {
+            console::say(format_args!("the machine cannot end: {error}"));
+        }
+        thread::sleep(Duration::from_secs(10));
+    }
+}
+
+/// Ends a boot that cannot go on, after a time in which the reason can be read. A slot that was not
+/// yet good has one try less then.
+pub fn give_up(reason: &str) -> ! {
+    console::complain(format_args!(
+        "{reason}; restarting in {} s",
+        GIVE_UP_TIME.as_secs()
+    ));
+    console::flush();
+    thread::sleep(GIVE_UP_TIME);
+    end(Ending::Restart)
+}
+
+const GIVE_UP_TIME: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: u16, code: u16, value: i32) -> [u8; EVENT_BYTES] {
+        let mut event = [0; EVENT_BYTES];
+        event[16..18].copy_from_slice(&kind.to_ne_bytes());
+        event[18..20].copy_from_slice(&code.to_ne_bytes());
+        event[20..].copy_from_slice(&value.to_ne_bytes());
+        event
+    }
+
+    #[test]
+    fn only_the_power_key_going_down_is_a_wish() {
+        assert!(is_press(&event(KIND_KEY, KEY_POWER, 1)));
+        assert!(!is_press(&event(KIND_KEY, KEY_POWER, 0)));
+        assert!(!is_press(&event(KIND_KEY, 30, 1)));
+        assert!(!is_press(&event(0, 0, 0)));
+    }
+}
