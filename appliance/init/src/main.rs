@@ -10,7 +10,7 @@ use appliance_init::configuration::{self, APPLIANCE_TOML, CEFLINE_TOML, Configur
 use appliance_init::console::{self, Screen, complain, say};
 use appliance_init::disk::{self, Slots};
 use appliance_init::firewall::{self, Cidr, Opening};
-use appliance_init::network::Network;
+use appliance_init::network::{self, Network};
 use appliance_init::notify::Mailbox;
 use appliance_init::settings::Settings;
 use appliance_init::stop::{self, Ending, Wishes};
@@ -108,7 +108,10 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let mut configuration = at_hand.unwrap_or_else(|| configuration_from_afar(is_azure));
     let source = describe(&configuration);
     say(format_args!("configuration from {source}"));
-    configuration.left_out.iter().for_each(|what| complain(format_args!("left out: {what}")));
+    configuration
+        .left_out
+        .iter()
+        .for_each(|what| complain(format_args!("left out: {what}")));
     let (final_settings, wrong_settings) = settings_of(Some(&configuration));
     if final_settings.network != settings.network {
         complain("the network settings came by the network, and are not followed");
@@ -144,8 +147,12 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
         complain(error);
     }
     let mailbox = Mailbox::open(Path::new(supervise::MAILBOX), mounts::CEFLINE)?;
-    let is_test = read("/proc/cmdline").split_whitespace().any(|word| word == "cefline.test");
-    let data_text = data.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+    let is_test = read("/proc/cmdline")
+        .split_whitespace()
+        .any(|word| word == "cefline.test");
+    let data_text = data
+        .as_ref()
+        .map_or_else(ToString::to_string, ToString::to_string);
     let mut update = configuration.update.take();
     let mut when_ready = |cefline| {
         say(report::text(&report::lines(cefline, &sysctls)));
@@ -164,7 +171,11 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let orders = Orders {
         refusal,
         when_ready: &mut when_ready,
-        errands: if is_test { [CHECK, SELF_ATTACK].into() } else { [CHECK].into() },
+        errands: if is_test {
+            [CHECK, SELF_ATTACK].into()
+        } else {
+            [CHECK].into()
+        },
         screen: &screen,
         is_on_trial: slots.as_ref().is_ok_and(Slots::is_on_trial),
         ends_with_cefline: is_test,
@@ -182,12 +193,15 @@ fn read(path: &str) -> String {
 }
 
 fn load_modules() {
-    let report = modules::load(&read(MODULES_LIST), Path::new(MODULES_FOLDER));
+    let machine = modules::Machine::this();
+    let report = modules::load(&read(MODULES_LIST), Path::new(MODULES_FOLDER), &machine);
     for (name, error) in &report.failed {
         complain(format_args!("module {name} cannot be loaded: {error}"));
     }
     let (loaded, not_for_us) = (report.loaded, report.not_for_us.join(" "));
-    say(format_args!("modules: {loaded} loaded, not for this machine: {not_for_us}"));
+    say(format_args!(
+        "modules: {loaded} loaded, not for this machine: {not_for_us}"
+    ));
     if let Err(difference) = modules::close() {
         complain(format_args!("modules can still be loaded: {difference}"));
     }
@@ -196,7 +210,9 @@ fn load_modules() {
 /// Version and slot of the system, and the kernel's.
 fn version(slots: &Result<Slots, disk::Error>) -> String {
     let os_release = read(OS_RELEASE);
-    let version = os_release.lines().find_map(|line| line.strip_prefix("VERSION_ID="));
+    let version = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_ID="));
     let slot = slots.as_ref().ok().and_then(Slots::this);
     let slot = slot.map_or_else(|| "none".to_owned(), |slot| slot.to_string());
     let kernel = rustix::system::uname();
@@ -224,8 +240,13 @@ fn wait_for_disks() {
 
 /// From a disk; or from SMBIOS, but where Azure's user data comes first.
 fn configuration_at_hand(is_azure: bool) -> Option<Configuration> {
-    configuration::from_disk(&mut |error| complain(error))
-        .or_else(|| if is_azure { None } else { configuration_from_smbios() })
+    configuration::from_disk(&mut |error| complain(error)).or_else(|| {
+        if is_azure {
+            None
+        } else {
+            configuration_from_smbios()
+        }
+    })
 }
 
 fn configuration_from_smbios() -> Option<Configuration> {
@@ -244,7 +265,9 @@ fn configuration_from_afar(is_azure: bool) -> Configuration {
 
 fn configuration_from_azure() -> Option<Configuration> {
     let document = azure::user_data().unwrap_or_else(|error| {
-        complain(format_args!("the user data of this machine cannot be had: {error}"));
+        complain(format_args!(
+            "the user data of this machine cannot be had: {error}"
+        ));
         None
     })?;
     configuration::from_document(Source::Azure, &document).map_or_else(
@@ -262,13 +285,18 @@ fn settings_of(configuration: Option<&Configuration>) -> (Settings, Option<Strin
     let Some(configuration) = configuration else {
         return (Settings::default(), None);
     };
-    let text = configuration.text(APPLIANCE_TOML).map_err(|error| error.to_string());
+    let text = configuration
+        .text(APPLIANCE_TOML)
+        .map_err(|error| error.to_string());
     let settings = text.and_then(|text| Settings::read(text).map_err(|error| error.to_string()));
     match settings {
         Ok(settings) => (settings, None),
         Err(error) => {
             complain(&error);
-            (Settings::default(), Some(format!("cefline is not started: {error}")))
+            (
+                Settings::default(),
+                Some(format!("cefline is not started: {error}")),
+            )
         }
     }
 }
@@ -297,7 +325,11 @@ fn report_to_azure() {
             thread::sleep(REPORT_PAUSE);
         }
     };
-    if thread::Builder::new().name("azure".into()).spawn(report).is_err() {
+    if thread::Builder::new()
+        .name("azure".into())
+        .spawn(report)
+        .is_err()
+    {
         complain("Azure cannot be told: no thread for it");
     }
 }
@@ -309,9 +341,8 @@ fn describe(configuration: &Configuration) -> String {
 
 fn set_host_name(settings: &Settings, network: &Network) {
     let name = settings.hostname.clone().or(network.state().hostname);
-    let name = name.unwrap_or_else(|| "cefline".into());
-    if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
-        complain(format_args!("the host name {name} cannot be set: {error}"));
+    if let Err(error) = network::set_hostname(name.as_deref().unwrap_or("cefline")) {
+        complain(error);
     }
 }
 
@@ -322,9 +353,13 @@ fn plan(
     data: &Result<disk::Data, String>,
 ) -> Result<toml::Table, String> {
     let wrong = |what: &str| format!("cefline is not started: {what}");
-    let text = configuration.text(CEFLINE_TOML).map_err(|error| wrong(&error.to_string()))?;
+    let text = configuration
+        .text(CEFLINE_TOML)
+        .map_err(|error| wrong(&error.to_string()))?;
     let cefline: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let place = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
+        let place = error
+            .span()
+            .map_or(0, |span| text[..span.start].matches('\n').count());
         let message = error.message().replace('\n', " ");
         wrong(&format!("{CEFLINE_TOML}: line {}: {message}", place + 1))
     })?;
@@ -335,7 +370,9 @@ fn plan(
         ));
     }
     if let Err(error) = data {
-        let spool = cefline.get("spool").and_then(|spool| spool.get("durability"));
+        let spool = cefline
+            .get("spool")
+            .and_then(|spool| spool.get("durability"));
         if spool.and_then(toml::Value::as_str) != Some("memory") {
             return Err(wrong(&format!("it would lose its spool: {error}")));
         }

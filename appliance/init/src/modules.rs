@@ -1,42 +1,112 @@
 //! Loads the kernel's modules, in the order of the list that the build has made; after that no
 //! module is loaded until the next boot.
 //!
-//! The list is for every machine that the image may run on, so most modules find nothing to drive.
+//! The list is for every machine that the image may run on. A line may say which machines a module is
+//! for; most of the others find nothing to drive, and refuse.
+//!
+//! ```text
+//! virtio_blk.ko
+//! mlx5_core.ko # for: microsoft pci:15b3      a vendor of machines, or of a device on the PCI bus
+//! ```
+//!
+//! Checking a signature takes a processor longer than anything else here, so two threads load: a
+//! module that was tried before what it needs was there is tried again.
 
 use crate::sysctl;
 use rustix::io::Errno;
 use rustix::system::finit_module;
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Threads that load.
+const THREADS: usize = 2;
 
 /// What became of the list.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Those in the kernel now.
     pub loaded: usize,
-    /// Those that say themselves that they do not apply to this machine.
+    /// Those that do not apply to this machine, as the list or they themselves say.
     pub not_for_us: Vec<String>,
     /// Those that failed, and why.
     pub failed: Vec<(String, io::Error)>,
 }
 
-/// Loads all of a list from a folder.
+/// Loads all of a list from a folder that are for this machine.
 #[must_use]
-pub fn load(list: &str, folder: &Path) -> Report {
+pub fn load(list: &str, folder: &Path, machine: &Machine) -> Report {
     let mut report = Report::default();
-    for name in names(list) {
-        let loaded = File::open(folder.join(name))
-            .and_then(|file| finit_module(&file, c"", 0).map_err(io::Error::from));
-        match loaded.map_err(|error| (Errno::from_io_error(&error), error)) {
-            Ok(()) | Err((Some(Errno::EXIST), _)) => report.loaded += 1,
-            Err((Some(Errno::NODEV | Errno::NXIO | Errno::OPNOTSUPP), _)) => {
-                report.not_for_us.push(name.to_owned());
-            }
-            Err((_, error)) => report.failed.push((name.to_owned(), error)),
+    let (ours, others): (Vec<_>, Vec<_>) = lines(list).partition(|line| machine.wants(line.words));
+    report
+        .not_for_us
+        .extend(others.iter().map(|line| line.name.to_owned()));
+    let names: Vec<&str> = ours.iter().map(|line| line.name).collect();
+    let mut missing = Vec::new();
+    for (name, ended) in load_by_threads(&names, folder) {
+        match ended {
+            // it needs another one
+            Err(error) if is(&error, &[Errno::NOENT]) => missing.push(name),
+            ended => report.add(name, ended),
         }
     }
+    // in the order of the list
+    missing.sort_by_key(|name| names.iter().position(|other| other == name));
+    for name in missing {
+        report.add(name, load_one(&folder.join(name)));
+    }
     report
+}
+
+impl Report {
+    fn add(&mut self, name: &str, ended: io::Result<()>) {
+        // NOENT: what it needs is not for this machine either; PERM: as some say "not here"
+        const NOT_HERE: [Errno; 5] = [
+            Errno::NODEV,
+            Errno::NXIO,
+            Errno::OPNOTSUPP,
+            Errno::NOENT,
+            Errno::PERM,
+        ];
+        match ended {
+            Ok(()) => self.loaded += 1,
+            Err(error) if is(&error, &[Errno::EXIST]) => self.loaded += 1,
+            Err(error) if is(&error, &NOT_HERE) => self.not_for_us.push(name.to_owned()),
+            Err(error) => self.failed.push((name.to_owned(), error)),
+        }
+    }
+}
+
+fn is(error: &io::Error, which: &[Errno]) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| which.contains(&errno))
+}
+
+fn load_by_threads<'n>(names: &[&'n str], folder: &Path) -> Vec<(&'n str, io::Result<()>)> {
+    let next = AtomicUsize::new(0);
+    let load_some = || {
+        let indices = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        let mine = indices.map_while(|index| names.get(index));
+        mine.map(|name| (*name, load_one(&folder.join(name))))
+            .collect::<Vec<_>>()
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..THREADS)
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, load_some).ok())
+            .collect();
+        let mut all = load_some();
+        let others = others.into_iter().filter_map(|thread| thread.join().ok());
+        all.extend(others.flatten());
+        all
+    })
+}
+
+fn load_one(path: &Path) -> io::Result<()> {
+    // a file that is missing is no module that needs another
+    let file = File::open(path).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(finit_module(&file, c"", 0)?)
 }
 
 /// No more modules until the next boot.
@@ -47,11 +117,60 @@ pub fn close() -> Result<(), sysctl::Difference> {
     sysctl::apply_one("kernel.modules_disabled", "1")
 }
 
-/// Names of files, one a line; `#` begins a comment.
-fn names(list: &str) -> impl Iterator<Item = &str> {
-    list.lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .filter(|name| !name.is_empty())
+/// A line of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line<'l> {
+    name: &'l str,
+    /// Of machines that it is for; empty for all.
+    words: &'l str,
+}
+
+/// One module a line; `#` begins a comment.
+fn lines(list: &str) -> impl Iterator<Item = Line<'_>> {
+    let lines = list.lines().map(|line| {
+        let (name, comment) = line.split_once('#').unwrap_or((line, ""));
+        let words = comment.trim().strip_prefix("for:").unwrap_or_default();
+        let name = name.trim();
+        Line { name, words }
+    });
+    lines.filter(|line| !line.name.is_empty())
+}
+
+/// By what a list tells machines apart.
+#[derive(Debug, Default)]
+pub struct Machine {
+    /// Who made it, in small letters.
+    vendor: String,
+    /// Vendors of its devices, as four hexadecimal digits.
+    pci: BTreeSet<String>,
+}
+
+impl Machine {
+    /// This one.
+    #[must_use]
+    pub fn this() -> Self {
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let vendor = read(Path::new("/sys/class/dmi/id/sys_vendor"));
+        let devices = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten();
+        let vendors = devices
+            .flatten()
+            .map(|device| read(&device.path().join("vendor")));
+        Machine {
+            vendor: vendor.trim().to_ascii_lowercase(),
+            pci: vendors
+                .map(|id| id.trim().trim_start_matches("0x").to_owned())
+                .collect(),
+        }
+    }
+
+    fn wants(&self, words: &str) -> bool {
+        let mut words = words.split_whitespace().peekable();
+        words.peek().is_none()
+            || words.any(|word| match word.strip_prefix("pci:") {
+                Some(id) => self.pci.contains(id),
+                None => self.vendor.starts_with(word),
+            })
+    }
 }
 
 #[cfg(test)]
@@ -60,21 +179,49 @@ mod tests {
 
     #[test]
     fn a_list_has_a_name_a_line_and_comments() {
-        let list = "# storage\nvirtio_blk.ko\n\n  nvme.ko # built in on some\n#x.ko";
-        let names: Vec<&str> = names(list).collect();
-        assert_eq!(names, ["virtio_blk.ko", "nvme.ko"]);
+        let list =
+            "# storage\nvirtio_blk.ko\n\n  nvme.ko # built in on some\n#x.ko\nmana.ko # for: a b";
+        let lines: Vec<_> = lines(list)
+            .map(|line| (line.name, line.words.trim()))
+            .collect();
+        assert_eq!(
+            lines,
+            [("virtio_blk.ko", ""), ("nvme.ko", ""), ("mana.ko", "a b")]
+        );
+    }
+
+    #[test]
+    fn a_module_is_for_a_machine_if_any_of_its_words_is() {
+        let machine = Machine {
+            vendor: "microsoft corporation".into(),
+            pci: ["15b3".into()].into(),
+        };
+        for (words, wants) in [
+            ("", true),
+            ("microsoft", true),
+            ("vmware", false),
+            ("vmware pci:15b3", true),
+            ("pci:1af4", false),
+        ] {
+            assert_eq!(machine.wants(words), wants, "{words}");
+        }
     }
 
     #[test]
     fn a_module_that_is_missing_is_told_and_the_others_are_tried() {
         let folder = tempfile::tempdir().unwrap();
-        let report = load("a.ko\nb.ko", folder.path());
-        assert_eq!(report.loaded, 0);
-        let failed: Vec<_> = report
+        let report = load(
+            "a.ko\nb.ko\nc.ko # for: nobody",
+            folder.path(),
+            &Machine::default(),
+        );
+        assert_eq!((report.loaded, report.not_for_us), (0, vec!["c.ko".into()]));
+        let mut failed: Vec<_> = report
             .failed
             .iter()
             .map(|(name, _)| name.as_str())
             .collect();
+        failed.sort_unstable();
         assert_eq!(failed, ["a.ko", "b.ko"]);
     }
 }
