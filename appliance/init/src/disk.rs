@@ -528,5 +528,5 @@ fn grow_filesystem(bytes: u64) {
 }
 
 fn say(text: &str) {
-    println!("appliance: {text}");
+    crate::console::say(text);
 }

@@ -55,7 +55,8 @@ const DATAGRAM_BYTES: usize = 1500;
 /// Names of time servers from all sources together.
 const NTP_MOST: usize = 4;
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where /etc/resolv.conf points to: the root is closed to writing.
+const RESOLV_CONF: &str = "/run/resolv.conf";
 const HOSTNAME: &str = "/etc/hostname";
 
 /// The network, kept.
