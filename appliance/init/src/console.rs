@@ -280,3 +280,108 @@ impl Tail {
         text.trim_end().to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn screen() -> Screen {
+        Screen {
+            version: "1.0 slot A kernel 6.12".into(),
+            state: "ready".into(),
+            traffic: "3 connections".into(),
+            ..Screen::default()
+        }
+    }
+
+    #[test]
+    fn a_screen_is_plain_lines_between_two_rules() {
+        let text = screen().to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 9);
+        assert_eq!(lines[0], lines[8]);
+        assert_eq!(lines[1], "cefline appliance 1.0 slot A kernel 6.12");
+        assert_eq!(lines[2], "state          ready");
+        assert_eq!(lines[7], "last error     none");
+        assert!(text.is_ascii() && text.ends_with('\n'));
+    }
+
+    #[test]
+    fn a_screen_is_drawn_when_it_changes_and_not_too_often() {
+        let mut easel = Easel::default();
+        let mut screen = screen();
+        assert!(easel.due(&screen, at(1)).is_some());
+        assert_eq!(easel.due(&screen, at(1000)), None);
+        screen.state = "ended".into();
+        assert!(easel.due(&screen, at(1001)).is_some());
+        screen.last_error = Some("x".into());
+        assert_eq!(easel.due(&screen, at(1010)), None);
+        assert!(easel.due(&screen, at(1011)).is_some());
+    }
+
+    #[test]
+    fn traffic_alone_brings_a_screen_each_minute() {
+        let mut easel = Easel::default();
+        let mut screen = screen();
+        assert!(easel.due(&screen, at(0)).is_some());
+        screen.traffic = "4 connections".into();
+        assert_eq!(easel.due(&screen, at(59)), None);
+        assert!(easel.due(&screen, at(60)).is_some());
+    }
+
+    #[test]
+    fn only_an_error_in_ceflines_log_is_one() {
+        let line = "2026-11-30T00:00:00.0Z ERROR no token";
+        assert_eq!(error_in(line), Some("no token"));
+        for line in [
+            "2026-11-30T00:00:00.0Z  WARN ERROR in a message",
+            "ERROR ERROR x",
+            "2026-11-30T00:00:00.0Z ERRORS",
+            "",
+        ] {
+            assert_eq!(error_in(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flood_is_cut_to_what_a_serial_port_takes_and_the_rest_is_counted() {
+        let mut allowance = Allowance::full(at(0));
+        let mut said = 0;
+        while allowance.take(100, at(0)).is_some() {
+            said += 100;
+        }
+        assert_eq!(said, ALLOWED_BYTES / 100 * 100);
+        assert_eq!(allowance.take(100, at(0)), None);
+        assert_eq!(allowance.take(100, at(1)), Some(2));
+        assert_eq!(allowance.take(ALLOWED_BYTES + 1, at(1000)), None);
+        assert_eq!(allowance.take(ALLOWED_BYTES, at(1000)), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_obeys_nobody_and_has_an_end(line in any::<String>()) {
+            let text = printable(&line);
+            prop_assert!(!text.contains(char::is_control));
+            prop_assert!(text.len() <= LINE_BYTES_MOST + 4);
+        }
+
+        #[test]
+        fn no_more_is_said_than_is_allowed(lines in proptest::collection::vec((0..2000usize, 0..500u64), 0..200)) {
+            let mut allowance = Allowance::full(at(0));
+            let (mut now, mut said) = (at(0), 0);
+            for (bytes, pause) in lines {
+                now += Duration::from_millis(pause);
+                if allowance.take(bytes, now).is_some() {
+                    said += bytes;
+                }
+            }
+            let allowed = ALLOWED_BYTES as f64 + now.as_secs_f64() * ALLOWED_BYTES_A_SECOND as f64;
+            prop_assert!(said as f64 <= allowed);
+        }
+    }
+}
