@@ -98,10 +98,15 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     wait_for_disks();
     let at_hand = configuration_at_hand(is_azure);
     let (settings, _) = settings_of(at_hand.as_ref());
-    let data = prepare_data(&slots);
-    let network = Network::bring_up(&settings.network)?;
-    say(format_args!("network {}", network.state()));
-    time::keep(network.state().ntp);
+    let (data, network) = thread::scope(|scope| {
+        let data = scope.spawn(|| prepare_data(&slots));
+        let network = bring_up_network(&settings);
+        let data = data
+            .join()
+            .unwrap_or_else(|_| Err("it could not be prepared".into()));
+        (data, network)
+    });
+    let network = network?;
     if is_azure {
         report_to_azure();
     }
@@ -312,6 +317,17 @@ fn prepare_data(slots: &Result<Slots, disk::Error>) -> Result<disk::Data, String
         Err(error) => complain(format_args!("data: {error}")),
     }
     data
+}
+
+/// The network, and the time that comes by it.
+fn bring_up_network(settings: &Settings) -> Result<Network, network::Error> {
+    let network = Network::bring_up(&settings.network)?;
+    say(format_args!("network {}", network.state()));
+    let servers = network.clone();
+    if let Err(error) = time::keep(move || servers.state().ntp, |text| say(text)) {
+        complain(format_args!("the clock is not kept: {error}"));
+    }
+    Ok(network)
 }
 
 /// A new machine counts as broken if it does not report. The network may come late.

@@ -236,9 +236,15 @@ impl Slots {
     #[must_use]
     pub fn is_on_trial(&self) -> bool {
         let installed = self.installed().unwrap_or_default();
-        let mut own = installed.iter().filter(|file| Some(file.name.slot) == self.this);
-        let mut others = installed.iter().filter(|file| Some(file.name.slot) != self.this);
-        self.this.is_some() && own.all(|file| file.name.tries.is_some()) && others.any(|file| file.version.is_some())
+        let mut own = installed
+            .iter()
+            .filter(|file| Some(file.name.slot) == self.this);
+        let mut others = installed
+            .iter()
+            .filter(|file| Some(file.name.slot) != self.this);
+        self.this.is_some()
+            && own.all(|file| file.name.tries.is_some())
+            && others.any(|file| file.version.is_some())
     }
 
     /// The running system is good: it keeps its place. Gives whether it was new until now.
