@@ -323,3 +323,30 @@ fn a_file_is_no_program_until_its_last_write() {
         fs::read(&source).unwrap()[SECTOR_BYTES..]
     );
 }
+
+#[test]
+fn a_slot_is_on_trial_until_it_is_blessed_if_there_is_another() {
+    for (files, is_on_trial) in [
+        (&["cefline-b+2-1.efi", "cefline-a.efi"][..], true),
+        (&["cefline-b+2-1.efi"], false),
+        (&["cefline-b.efi", "cefline-a.efi"], false),
+    ] {
+        let bytes = uki("2", 9000, 1);
+        let files: Vec<(&str, &[u8])> = files.iter().map(|name| (*name, &bytes[..])).collect();
+        let machine = Machine::with(&files, files[0].0);
+        assert_eq!(
+            machine.slots().is_on_trial(),
+            is_on_trial,
+            "{:?}",
+            machine.names()
+        );
+    }
+    let cut = Machine::with(
+        &[
+            ("cefline-b+3.efi", &uki("2", 9000, 1)),
+            ("cefline-a.efi", b"cut"),
+        ],
+        "cefline-b+3.efi",
+    );
+    assert!(!cut.slots().is_on_trial());
+}
