@@ -130,6 +130,7 @@ fn printable(line: &str) -> String {
 pub struct Allowance {
     bytes: usize,
     counted_at: Duration,
+    /// Nothing is said while this is not 0 and less than a second's bytes have been earned.
     left_out: u64,
 }
 
@@ -158,7 +159,9 @@ impl Allowance {
             self.bytes = self.bytes.saturating_add(earned).min(ALLOWED_BYTES);
             self.counted_at = now;
         }
-        if bytes > self.bytes {
+        // a flood is told of once a second, not at each gap in it
+        let is_muted = self.left_out > 0 && self.bytes < ALLOWED_BYTES_A_SECOND;
+        if is_muted || bytes > self.bytes {
             self.left_out += 1;
             return None;
         }
@@ -357,7 +360,8 @@ mod tests {
         }
         assert_eq!(said, ALLOWED_BYTES / 100 * 100);
         assert_eq!(allowance.take(100, at(0)), None);
-        assert_eq!(allowance.take(100, at(1)), Some(2));
+        assert_eq!(allowance.take(1, at(0) + Duration::from_millis(990)), None);
+        assert_eq!(allowance.take(100, at(1)), Some(3));
         assert_eq!(allowance.take(ALLOWED_BYTES + 1, at(1000)), None);
         assert_eq!(allowance.take(ALLOWED_BYTES, at(1000)), Some(1));
     }

@@ -39,11 +39,6 @@ const CHECK: Errand = Errand {
     name: "check",
     arguments: &["check", "--live", "--config", "/etc/cefline/cefline.toml"],
 };
-const SELF_ATTACK: Errand = Errand {
-    name: "self-attack",
-    arguments: &["self-attack", "--config", "/etc/cefline/cefline.toml"],
-};
-
 fn main() {
     if std::process::id() != 1 {
         // the kernel calls us so when the host wishes the machine to stop
@@ -176,14 +171,10 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let orders = Orders {
         refusal,
         when_ready: &mut when_ready,
-        errands: if is_test {
-            [CHECK, SELF_ATTACK].into()
-        } else {
-            [CHECK].into()
-        },
+        errands: [CHECK].into(),
         screen: &screen,
         is_on_trial: slots.as_ref().is_ok_and(Slots::is_on_trial),
-        ends_with_cefline: is_test,
+        is_test,
     };
     Ok(supervise::keep(&mailbox, &mut wishes, orders))
 }
@@ -207,8 +198,10 @@ fn load_modules() {
     say(format_args!(
         "modules: {loaded} loaded, not for this machine: {not_for_us}"
     ));
-    if let Err(difference) = modules::close() {
-        complain(format_args!("modules can still be loaded: {difference}"));
+    match modules::close() {
+        // their memory is of more use now
+        Ok(()) => modules::forget(Path::new(MODULES_FOLDER)),
+        Err(difference) => complain(format_args!("modules can still be loaded: {difference}")),
     }
 }
 
@@ -399,10 +392,11 @@ fn plan(
 }
 
 fn bless(slots: &Slots) {
-    match (slots.bless(), slots.this()) {
-        (Ok(true), Some(slot)) => say(format_args!("blessed slot {slot}")),
-        (Ok(_), _) => {}
-        (Err(error), _) => complain(format_args!("this slot stays on trial: {error}")),
+    let Some(slot) = slots.this() else { return };
+    match slots.bless() {
+        Ok(true) => say(format_args!("blessed slot {slot}")),
+        Ok(false) => {}
+        Err(error) => complain(format_args!("slot {slot} stays on trial: {error}")),
     }
 }
 

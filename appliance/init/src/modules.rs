@@ -117,6 +117,14 @@ pub fn close() -> Result<(), sysctl::Difference> {
     sysctl::apply_one("kernel.modules_disabled", "1")
 }
 
+/// Removes the files, which are in memory, as the whole root is.
+pub fn forget(folder: &Path) {
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // one that stays costs memory and nothing else
+        let _ = fs::remove_file(file.path());
+    }
+}
+
 /// A line of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Line<'l> {

@@ -181,8 +181,8 @@ pub struct Orders<'o> {
     pub screen: &'o dyn Fn() -> Screen,
     /// The slot is on trial, and there is another: without READY the machine restarts.
     pub is_on_trial: bool,
-    /// The machine ends with cefline: in tests.
-    pub ends_with_cefline: bool,
+    /// cefline attacks its own sandbox, if it was built for that, and the machine ends with it.
+    pub is_test: bool,
 }
 
 /// What the loop knows.
@@ -228,6 +228,8 @@ pub fn keep(mailbox: &Mailbox, wishes: &mut Wishes, orders: Orders<'_>) -> Endin
     };
     loop {
         if let Some(ending) = keeper.turn(clock::since_boot()) {
+            // it stays open, and bites if the end takes longer than a minute
+            std::mem::forget(keeper.watchdog);
             return ending;
         }
         keeper.wait();
@@ -310,7 +312,14 @@ impl Keeper<'_, '_> {
         self.start_at = None;
         self.starts += 1;
         let path = format!("{FOLDER}/{CEFLINE_TOML}");
-        match spawn(&["run", "--config", &path], true, "cefline: ") {
+        let mut environment = vec![
+            ("NOTIFY_SOCKET", MAILBOX.to_owned()),
+            ("WATCHDOG_USEC", WATCHDOG_TIME.as_micros().to_string()),
+        ];
+        if self.orders.is_test {
+            environment.push(("CEFLINE_SELF_ATTACK", "1".into()));
+        }
+        match spawn(&["run", "--config", &path], environment, "cefline: ") {
             Ok(child) => {
                 self.state = "starting".into();
                 self.cefline = Some((child, Vigil::begin(now)));
@@ -333,7 +342,7 @@ impl Keeper<'_, '_> {
             return;
         };
         let prefix = format!("appliance: {} ", errand.name);
-        match spawn(errand.arguments, false, &prefix) {
+        match spawn(errand.arguments, Vec::new(), &prefix) {
             Ok(child) => self.errand = Some((child, errand, now + ERRAND_TIME)),
             Err(error) => console::say(format_args!("{} cannot be started: {error}", errand.name)),
         }
@@ -358,7 +367,7 @@ impl Keeper<'_, '_> {
 
     fn note_end(&mut self, tail: Tail, vigil: Vigil, status: WaitStatus, now: Duration) {
         let how = text_of(status);
-        if self.orders.ends_with_cefline {
+        if self.orders.is_test {
             console::say(format_args!("cefline ended with {how}"));
             self.ending.get_or_insert(Ending::PowerOff);
         }
@@ -426,13 +435,10 @@ impl Keeper<'_, '_> {
 
 // ---- children
 
-/// Starts cefline, confined; the run itself with a supervisor to talk to.
-fn spawn(arguments: &[&str], is_run: bool, prefix: &str) -> io::Result<Child> {
+/// Starts cefline, confined.
+fn spawn(arguments: &[&str], environment: Vec<(&str, String)>, prefix: &str) -> io::Result<Child> {
     let (mut command, pipe) = confine::command(arguments)?;
-    if is_run {
-        command.env("NOTIFY_SOCKET", MAILBOX);
-        command.env("WATCHDOG_USEC", WATCHDOG_TIME.as_micros().to_string());
-    }
+    command.envs(environment);
     let prefix = prefix.to_owned();
     let lines = thread::Builder::new().name("lines".into());
     let lines = lines.spawn(move || copy_lines(pipe, &prefix))?;
