@@ -29,7 +29,7 @@ use links::{Lifetime, Link, Way};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -303,6 +303,8 @@ struct Session<'a> {
 
 struct Dhcp4 {
     socket: UdpSocket,
+    /// Hears what the kernel keeps from `socket` as long as there is no address.
+    listener: Option<socket2::Socket>,
     client: dhcp4::Client,
     lease: Option<Box<dhcp4::Lease>>,
 }
@@ -345,16 +347,16 @@ impl<'a> Session<'a> {
                 gateway,
             } => self.set_static((address.into(), prefix), gateway.map(IpAddr::V4)),
             Ipv4::Dhcp => {
-                let socket = dhcp4_socket(&self.link.name)
-                    .map_err(|cause| Error::new("no socket for DHCP", cause))?;
+                let no_socket = |cause| Error::new("no socket for DHCP", cause);
+                let socket = dhcp4_socket(&self.link.name).map_err(no_socket)?;
                 let random = Random::new(self.random.next().into());
                 let client = dhcp4::Client::new(self.link.hardware, random, since_boot());
                 self.dhcp4 = Some(Dhcp4 {
                     socket,
+                    listener: Some(dhcp4_listener().map_err(no_socket)?),
                     client,
                     lease: None,
                 });
-                self.way_for_answers(true);
             }
         }
         Ok(())
@@ -403,23 +405,6 @@ impl<'a> Session<'a> {
         );
     }
 
-    /// With `rp_filter` on, the kernel hears no server to which it knows no way: so there is one to
-    /// everyone, worse than any other, as long as there is no address.
-    fn way_for_answers(&mut self, is_open: bool) {
-        let way = Way {
-            destination: Ipv4Addr::UNSPECIFIED.into(),
-            prefix: 0,
-            gateway: None,
-            metric: u32::MAX,
-        };
-        if is_open {
-            self.open_way(way);
-        } else {
-            // it may be gone with an address
-            let _ = links::remove_way(&mut self.socket, self.link.index, way);
-        }
-    }
-
     /// Remembers what went wrong; the network goes on with what it has.
     fn note<T, E: Into<io::Error>>(&mut self, what: &str, result: Result<T, E>) {
         if let Err(cause) = result {
@@ -459,6 +444,11 @@ impl<'a> Session<'a> {
         for socket in dhcp4.into_iter().chain(dhcp6) {
             fds.push(PollFd::new(socket, PollFlags::IN));
         }
+        let listener = self
+            .dhcp4
+            .as_ref()
+            .and_then(|dhcp4| dhcp4.listener.as_ref());
+        fds.extend(listener.map(|socket| PollFd::new(socket, PollFlags::IN)));
         match poll(&mut fds, Some(&time)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(cause) => Err(Error::new("waiting for the network", cause)),
@@ -483,15 +473,21 @@ impl<'a> Session<'a> {
         }
         let mut buffer = [0; DATAGRAM_BYTES];
         for _ in 0..DATAGRAMS_AT_ONCE {
-            let mut heard = None;
-            if let Some(dhcp4) = &mut self.dhcp4
-                && let Ok((length, _)) = dhcp4.socket.recv_from(&mut buffer)
-            {
-                heard = Some(dhcp4.client.hear(&buffer[..length], now));
-            }
-            match heard {
-                Some(step) => self.take4(step, now),
-                None => break,
+            let Some(dhcp4) = &mut self.dhcp4 else { break };
+            let listened = match &mut dhcp4.listener {
+                Some(listener) => listener.read(&mut buffer).ok(),
+                None => None,
+            };
+            let datagram = match listened {
+                Some(length) => dhcp4::datagram_in(&buffer[..length]),
+                None => match dhcp4.socket.recv_from(&mut buffer) {
+                    Ok((length, _)) => Some(&buffer[..length]),
+                    Err(_) => break,
+                },
+            };
+            if let Some(datagram) = datagram {
+                let step = dhcp4.client.hear(datagram, now);
+                self.take4(step, now);
             }
         }
         for _ in 0..DATAGRAMS_AT_ONCE {
@@ -541,6 +537,7 @@ impl<'a> Session<'a> {
                 self.set_lease4(&lease, old.as_deref(), now.saturating_sub(since));
                 if let Some(dhcp4) = &mut self.dhcp4 {
                     dhcp4.lease = Some(lease);
+                    dhcp4.listener = None;
                 }
             }
             Some(dhcp4::Change::Lost(why)) => {
@@ -548,7 +545,11 @@ impl<'a> Session<'a> {
                 if let Some(old) = old {
                     self.unset_lease4(&old, None);
                 }
-                self.way_for_answers(true);
+                let listener = dhcp4_listener();
+                match (listener, &mut self.dhcp4) {
+                    (Ok(listener), Some(dhcp4)) => dhcp4.listener = Some(listener),
+                    (failed, _) => self.note("DHCP", failed),
+                }
             }
         }
     }
@@ -573,7 +574,6 @@ impl<'a> Session<'a> {
         for route in &lease.routes {
             self.open_way(route.into());
         }
-        self.way_for_answers(false);
     }
 
     /// Takes away what a lease gave and the one after it does not.
@@ -800,6 +800,20 @@ fn dhcp4_socket(link: &str) -> io::Result<UdpSocket> {
     socket.set_broadcast(true)?;
     socket.bind(&std::net::SocketAddr::from((Ipv4Addr::UNSPECIFIED, 68)).into())?;
     Ok(socket.into())
+}
+
+/// A socket that sees every IPv4 packet before the kernel judges it. Without an address the kernel
+/// would drop what a server sends to the address that it is about to lend, and with `rp_filter` even
+/// what it sends to all. Packets of other interfaces are seen too: the transaction's number and the
+/// hardware address in them tell which is for us.
+fn dhcp4_listener() -> io::Result<socket2::Socket> {
+    const PACKET: i32 = 17;
+    const IPV4: u16 = 0x0800;
+    let protocol = socket2::Protocol::from(i32::from(IPV4.to_be()));
+    let domain = socket2::Domain::from(PACKET);
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 fn dhcp6_socket(link: &str) -> io::Result<UdpSocket> {

@@ -284,6 +284,25 @@ impl Client {
     }
 }
 
+/// The datagram from a server to a client that is in an IPv4 packet, if there is one.
+pub(crate) fn datagram_in(packet: &[u8]) -> Option<&[u8]> {
+    const UDP: u8 = 17;
+    const PORTS: [u8; 4] = [0, 67, 0, 68];
+    let head: &[u8; 20] = packet.first_chunk()?;
+    let is_whole = head[6] & 0x3f == 0 && head[7] == 0;
+    let header_bytes = usize::from(head[0] & 0xf) * 4;
+    if head[0] >> 4 != 4 || header_bytes < 20 || head[9] != UDP || !is_whole {
+        return None;
+    }
+    let udp = packet.get(header_bytes..)?;
+    let length = u16::from_be_bytes([*udp.get(4)?, *udp.get(5)?]);
+    if udp.get(..4)? != PORTS {
+        return None;
+    }
+    // its sum is not looked at: on the way from one machine to another of the same host it is none
+    udp.get(8..usize::from(length))
+}
+
 const DISCOVER: u8 = 1;
 const OFFER: u8 = 2;
 const REQUEST: u8 = 3;

@@ -194,7 +194,25 @@ fn answers_to_others_are_not_heard() {
     assert_eq!(client.hear(&offer, SECOND), Step::default());
 }
 
+#[test]
+fn a_datagram_is_found_in_a_packet() {
+    let mut packet = vec![0x46, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    packet.resize(24, 0);
+    packet.extend([0, 67, 0, 68, 0, 11, 0, 0, 1, 2, 3, 4]);
+    assert_eq!(datagram_in(&packet), Some(&[1, 2, 3][..]));
+    for (at, wrong) in [(0, 0x66), (9, 6), (6, 0x20), (7, 1), (27, 69), (29, 200)] {
+        let mut other = packet.clone();
+        other[at] = wrong;
+        assert_eq!(datagram_in(&other), None, "{at}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn no_packet_is_too_bad_to_be_looked_at(packet: Vec<u8>) {
+        let _ = datagram_in(&packet);
+    }
+
     #[test]
     fn any_options_give_a_lease_that_can_be_or_none(
         options: Vec<u8>,
