@@ -45,6 +45,9 @@ fn bound(client: &mut Client, options: &[u8]) -> Lease {
     let request = client.hear(&answer(sent(&discover), OFFER, options), SECOND);
     assert_eq!(kind(sent(&request)), REQUEST);
     assert_eq!(request.send.as_ref().unwrap().1, Ipv4Addr::BROADCAST);
+    // what is offered, of the one that offered it
+    let named = [WANTED_ADDRESS, 4, 10, 0, 0, 5, SERVER, 4, 10, 0, 0, 1];
+    assert!(sent(&request).windows(12).any(|at| at == named));
     let step = client.hear(&answer(sent(&request), ACKNOWLEDGE, options), SECOND * 2);
     let (lease, since) = leased(step);
     assert_eq!(since, SECOND);

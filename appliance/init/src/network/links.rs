@@ -398,6 +398,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn link(flags: u32, router_flags: u32) -> Link {
+        let mut header = vec![0, 0, 1, 0, 2, 0, 0, 0];
+        header.extend(flags.to_ne_bytes());
+        header.extend([0; 4]);
+        let mut message = Message::new(NEW_LINK, 0, &header);
+        message.attribute(1, &[2, 0, 0, 0, 0, 1]).text(3, "eth0");
+        message.nested(26, |families| {
+            families.nested(10, |of_ipv6| {
+                of_ipv6.attribute(1, &router_flags.to_ne_bytes());
+            });
+        });
+        Link::read(&message.finish(0)[16..]).unwrap()
+    }
+
+    #[test]
+    fn what_routers_say_of_dhcpv6_is_read() {
+        let said = [0, 0x40, 0x80, 0xc0].map(|flags| {
+            let link = link(UP, flags);
+            (link.is_managed, link.has_more_told)
+        });
+        assert_eq!(
+            said,
+            [(false, false), (true, false), (false, true), (true, true)]
+        );
+    }
+
+    #[test]
+    fn loopback_and_halves_of_pairs_are_not_usable() {
+        let plain = link(UP | CARRIER, 0);
+        assert_eq!((plain.index, plain.name.as_str()), (2, "eth0"));
+        assert!(plain.is_usable && plain.has_carrier);
+        assert!(!link(UP | LOOPBACK, 0).is_usable);
+        assert!(!link(UP | PART_OF_ANOTHER, 0).is_usable);
+        assert!(!link(CARRIER, 0).has_carrier);
+    }
+
     #[test]
     fn resolvers_of_a_router_are_read() {
         let mut payload = vec![10, 0, 24, 0, 2, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0];

@@ -5,6 +5,7 @@ use appliance_init::firewall::{Opening, load, rules};
 use appliance_init::network::{Network, State};
 use appliance_init::settings::{self, Ipv4, Ipv6};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io::Read;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -125,6 +126,10 @@ fn a_router_gives_a_network_a_resolver_and_asks_for_dhcpv6() {
     with_peer(|peer| {
         run("ip link set eth0 down");
         load(&rules(&Opening::default())).unwrap();
+        // as an appliance has it: what is heard must be said for the one interface
+        for who in ["all", "default", "eth0"] {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/{who}/accept_ra"), "0").unwrap();
+        }
         let _router = Router::start(peer);
         let settings = settings::Network {
             ipv4: Ipv4::Off,
@@ -276,12 +281,14 @@ impl Router {
             let raw = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
             raw.bind_device(Some(b"eth0")).unwrap();
             raw.set_multicast_hops_v6(255).unwrap();
+            let routers: Ipv6Addr = "ff02::2".parse().unwrap();
             let server = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
             server.bind_device(Some(b"eth0")).unwrap();
             let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 547, 0, 0);
             server.bind(&SockAddr::from(any)).unwrap();
             let line = run("ip -o link show eth0");
             let index = index.max(line.split(':').next().unwrap().parse::<u32>().unwrap());
+            raw.join_multicast_v6(&routers, index).unwrap();
             let server = UdpSocket::from(server);
             let group: Ipv6Addr = "ff02::1:2".parse().unwrap();
             server.join_multicast_v6(&group, index).unwrap();
@@ -296,9 +303,12 @@ impl Router {
             advert.extend("fd09::".parse::<Ipv6Addr>().unwrap().octets());
             advert.extend([25, 3, 0, 0, 0, 0, 2, 88]);
             advert.extend("fd09::1".parse::<Ipv6Addr>().unwrap().octets());
-            for _ in 0..100 {
-                let _ = advertiser.send_to(&advert, &SockAddr::from(all));
-                thread::sleep(Duration::from_millis(300));
+            // only to who asks for it
+            let mut heard = [0; 1500];
+            while (&advertiser).read(&mut heard).is_ok() {
+                if heard[0] == 133 {
+                    let _ = advertiser.send_to(&advert, &SockAddr::from(all));
+                }
             }
         });
         thread::spawn(move || {
