@@ -52,6 +52,9 @@ fn main() {
     }
     if asked("t.data") {
         data(asked("t.write"));
+        if asked("t.wait") {
+            wait_for_growth();
+        }
     }
     rustix::fs::sync();
     if asked("t.unmount") {
@@ -88,6 +91,19 @@ fn data(write: bool) {
     match rustix::fs::statvfs("/var/lib/cefline") {
         Ok(about) => println!("test: size {} MiB", (about.f_blocks * about.f_frsize) >> 20),
         Err(error) => println!("test: size: {error}"),
+    }
+}
+
+/// Until the file system has had the same size for half a minute.
+fn wait_for_growth() {
+    let (mut last, mut same) = (0, 0);
+    while same < 6 {
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        let size = rustix::fs::statvfs("/var/lib/cefline")
+            .map_or(0, |about| about.f_blocks * about.f_frsize);
+        same = if size == last { same + 1 } else { 0 };
+        last = size;
+        println!("test: size {} MiB at {}", size >> 20, uptime());
     }
 }
 

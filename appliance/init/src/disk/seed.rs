@@ -8,14 +8,14 @@
 //! printf '[fs_types]\next4 = {\ninode_size = 256\n}\nsmall = {\ninode_size = 256\n}\n' > mke2fs.conf     # nothing of the build machine's
 //! truncate -s 256M data.img
 //! MKE2FS_CONFIG=mke2fs.conf E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 \
-//!   -b 4096 -I 256 -i 262144 -m 0 -e remount-ro -L cefline-data -J size=32 \
+//!   -b 4096 -I 256 -i 1048576 -m 0 -e remount-ro -L cefline-data -J size=32 \
 //!   -U 00000000-0000-4000-8000-000000000000 \
 //!   -O none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed \
 //!   -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=514:514,resize=4294967295,hash_seed=00000000-0000-4000-8000-000000000000 \
 //!   data.img
 //! ```
 //!
-//! * `-i 262144`: few inodes (4,096 per GiB): the spool has few and large files, and growing is quick.
+//! * `-i 1048576`: few inodes (1,024 per GiB): files of the spool have 64 MiB, and growing writes all inodes.
 //! * `resize=`: room for the descriptors of 8 TiB; beyond, the kernel goes on by itself (meta_bg).
 //! * `metadata_csum_seed`: checksums do not hang on the UUID, so each machine can have its own.
 //! * no `-d`: it would take times of files of the build machine along.

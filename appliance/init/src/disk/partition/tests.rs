@@ -17,11 +17,15 @@ fn image(folder: &Path, bytes: u64) -> Option<Vec<u8>> {
         "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=514:514,resize=4294967295,hash_seed={zero}"
     );
     let configuration = folder.join("mke2fs.conf");
-    fs::write(&configuration, "[fs_types]\next4 = {\ninode_size = 256\n}\nsmall = {\ninode_size = 256\n}\n").unwrap();
+    fs::write(
+        &configuration,
+        "[fs_types]\next4 = {\ninode_size = 256\n}\nsmall = {\ninode_size = 256\n}\n",
+    )
+    .unwrap();
     let made = Command::new("mke2fs")
         .env("MKE2FS_CONFIG", configuration)
         .env("E2FSPROGS_FAKE_TIME", "1700000000")
-        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "262144", "-m", "0"])
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "1048576", "-m", "0"])
         .args(["-e", "remount-ro", "-L", "cefline-data", "-J", "size=4", "-g", "8192", "-U", zero])
         .args(["-O", "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed"])
         .args(["-E", &extended])
