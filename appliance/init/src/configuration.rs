@@ -80,26 +80,24 @@ pub struct Configuration {
     pub files: BTreeMap<String, Vec<u8>>,
     /// What was left out, and why.
     pub left_out: Vec<String>,
-    /// The disk, if there is an update on it.
-    pub update: Option<Update>,
 }
 
 /// An update on a disk, which is mounted for as long as this lives.
 #[derive(Debug)]
-pub struct Update;
+pub struct Update(PathBuf);
 
 impl Update {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        Path::new(MOUNTED_AT).join(UPDATE)
+        self.0.join(UPDATE)
     }
 }
 
 impl Drop for Update {
     fn drop(&mut self) {
         // what is read-only has nothing to lose
-        let _ = unmount(MOUNTED_AT, UnmountFlags::DETACH);
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 
@@ -121,7 +119,6 @@ impl Configuration {
             source,
             files: BTreeMap::new(),
             left_out: Vec::new(),
-            update: None,
         }
     }
 
@@ -161,23 +158,24 @@ fn write_for_cefline(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 // ---- 1: a disk
 
-/// What is on the first disk that is labelled for us and has something for us. What cannot be read
-/// is told, and the next disk is looked at.
-pub fn from_disk(tell: &mut dyn FnMut(Error)) -> Option<Configuration> {
-    for device in block_devices() {
-        let Some(volume) = labelled(&device) else {
-            continue;
-        };
+/// The configuration of the first disk that is labelled for us and has one, and the update of the
+/// first that has one, which may be another. What cannot be read is told.
+pub fn from_disks(tell: &mut dyn FnMut(Error)) -> (Option<Configuration>, Option<Update>) {
+    let (mut configuration, mut update) = (None, None);
+    for volume in block_devices().iter().filter_map(|device| labelled(device)) {
         let name = volume.to_string();
         match from_volume(volume) {
-            Ok(Some(configuration)) => return Some(configuration),
-            Ok(None) => tell(Error(format!(
+            Ok((None, None)) => tell(Error(format!(
                 "{name} has none of {CEFLINE_TOML}, {APPLIANCE_TOML} and {UPDATE} in its root"
             ))),
+            Ok((found, new)) => {
+                configuration = configuration.or(found);
+                update = update.or(new);
+            }
             Err(error) => tell(Error(format!("{name} cannot be read: {error}"))),
         }
     }
-    None
+    (configuration, update)
 }
 
 /// Names of disks and their parts, in order.
@@ -203,25 +201,23 @@ fn labelled(device: &str) -> Option<Volume> {
     volume.is_for_us().then_some(volume)
 }
 
-fn from_volume(volume: Volume) -> io::Result<Option<Configuration>> {
-    match DirBuilder::new().mode(0o700).create(MOUNTED_AT) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
+fn from_volume(volume: Volume) -> io::Result<(Option<Configuration>, Option<Update>)> {
+    let folder = Path::new(MOUNTED_AT).join(&volume.device);
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700).recursive(true).create(&folder)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let device = Path::new("/dev").join(&volume.device);
-    mount(&*device, MOUNTED_AT, volume.kind.name(), flags, None)?;
-    let mounted = Update;
+    mount(&*device, &*folder, volume.kind.name(), flags, None)?;
+    let mounted = Update(folder);
     let mut configuration = Configuration::of(Source::Disk(volume));
-    take_in(Path::new(MOUNTED_AT), &mut configuration)?;
-    if mounted.path().is_file() {
-        configuration.update = Some(mounted);
-    }
-    let is_for_us = configuration.update.is_some()
-        || [CEFLINE_TOML, APPLIANCE_TOML]
-            .iter()
-            .any(|name| configuration.files.contains_key(*name));
-    Ok(is_for_us.then_some(configuration))
+    take_in(&mounted.0, &mut configuration)?;
+    let has = |name: &&str| configuration.files.contains_key(*name);
+    let is_one = [CEFLINE_TOML, APPLIANCE_TOML].iter().any(has);
+    let has_update = mounted.path().is_file();
+    Ok((
+        is_one.then_some(configuration),
+        has_update.then_some(mounted),
+    ))
 }
 
 /// Takes in the regular files of a folder, within the bounds.

@@ -91,7 +91,14 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
 
     // ---- the configuration, if it is at hand; the network, which another one comes by; the data
     wait_for_disks();
-    let at_hand = configuration_at_hand(is_azure);
+    let (on_disk, mut update) = configuration::from_disks(&mut |error| complain(error));
+    let at_hand = on_disk.or_else(|| {
+        if is_azure {
+            None
+        } else {
+            configuration_from_smbios()
+        }
+    });
     let (settings, _) = settings_of(at_hand.as_ref());
     let (data, network) = thread::scope(|scope| {
         let data = scope.spawn(|| prepare_data(&slots));
@@ -105,7 +112,7 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     if is_azure {
         report_to_azure();
     }
-    let mut configuration = at_hand.unwrap_or_else(|| configuration_from_afar(is_azure));
+    let configuration = at_hand.unwrap_or_else(|| configuration_from_afar(is_azure));
     let source = describe(&configuration);
     say(format_args!("configuration from {source}"));
     configuration
@@ -119,7 +126,7 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let settings = final_settings;
 
     // ---- an update comes before anything else: it may be for this configuration
-    if let (Some(update), Ok(slots)) = (&configuration.update, &slots)
+    if let (Some(update), Ok(slots)) = (&update, &slots)
         && let Some(ending) = take_update(slots, update)
     {
         return Ok(ending);
@@ -133,7 +140,6 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
             let senders = settings.firewall.senders.iter().map(|text| text.parse());
             let senders = senders.collect::<Result<Vec<Cidr>, _>>()?;
             let mut open = opening(&cefline, senders);
-            open.metadata |= is_azure;
             open.azure_host = is_azure;
             firewall::load(&firewall::rules(&open))?;
             None
@@ -153,7 +159,6 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let data_text = data
         .as_ref()
         .map_or_else(ToString::to_string, ToString::to_string);
-    let mut update = configuration.update.take();
     let mut when_ready = |cefline| {
         say(report::text(&report::lines(cefline, &sysctls)));
         let slots = slots.as_ref().ok()?;
@@ -234,17 +239,6 @@ fn wait_for_disks() {
             (known, changed_at) = (there, clock::since_boot());
         }
     }
-}
-
-/// From a disk; or from SMBIOS, but where Azure's user data comes first.
-fn configuration_at_hand(is_azure: bool) -> Option<Configuration> {
-    configuration::from_disk(&mut |error| complain(error)).or_else(|| {
-        if is_azure {
-            None
-        } else {
-            configuration_from_smbios()
-        }
-    })
 }
 
 fn configuration_from_smbios() -> Option<Configuration> {

@@ -68,6 +68,8 @@ pub struct Vigil {
     began_at: Duration,
     phase: Phase,
     deadline: Duration,
+    /// It has been killed, and ought to be gone.
+    is_forced: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,7 @@ impl Vigil {
             began_at: now,
             phase: Phase::Starting,
             deadline: now + START_TIME,
+            is_forced: false,
         }
     }
 
@@ -269,7 +272,7 @@ impl Keeper<'_, '_> {
         let has_failed = now >= self.began_at + TRIAL_TIME
             || (self.starts >= TRIAL_STARTS && self.cefline.is_none());
         let is_on_trial = self.orders.is_on_trial && !self.was_ready && self.ending.is_none();
-        if is_on_trial && has_failed && self.orders.refusal.is_none() {
+        if is_on_trial && has_failed {
             console::complain("update: this slot does not become ready, so it has one try less");
             self.stop(Ending::Restart, now);
         }
@@ -388,8 +391,13 @@ impl Keeper<'_, '_> {
         {
             console::complain(format_args!("{reason}: it is ended by force"));
             let _ = kill_process(child.pid, Signal::KILL);
-            // it is gone in a moment, or stuck in the kernel
-            vigil.stop(now);
+            // it is gone in a moment, or stuck in the kernel for ever
+            if vigil.is_forced && self.ending.is_some() {
+                self.cefline = None;
+            } else {
+                vigil.stop(now);
+                vigil.is_forced = true;
+            }
         }
         if let Some((child, _, deadline)) = &mut self.errand
             && now >= *deadline
