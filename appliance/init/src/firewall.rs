@@ -53,67 +53,48 @@ const ECHOES_PER_SECOND: u32 = 10;
 /// All rules, chain by chain in their order.
 #[must_use]
 pub fn rules(opening: &Opening) -> Vec<Rule> {
-    use Chain::{Before, BeforeOut, Input, Output};
     use Match::*;
-    let mut rules = Vec::new();
-    let mut add = |chain, matches: &[Match], verdict| {
-        rules.push(Rule {
-            chain,
-            matches: matches.to_vec(),
-            verdict,
-        });
-    };
+    let mut rules = Rules::default();
 
     // ours to ourselves
-    add(Before, &[FromLoopback], Verdict::NoTrack);
-    add(BeforeOut, &[ToLoopback], Verdict::NoTrack);
-    add(Input, &[FromLoopback], Verdict::Accept);
-    add(Output, &[ToLoopback], Verdict::Accept);
+    rules.untracked(&[FromLoopback], &[ToLoopback]);
+    rules.input(&[FromLoopback]);
+    rules.output(&[ToLoopback]);
 
     // the senders: first, for theirs are nearly all packets
-    let anyone = [None];
-    let named: Vec<_> = opening.senders.iter().copied().map(Some).collect();
-    let senders: &[Option<Cidr>] = if named.is_empty() { &anyone } else { &named };
     for listener in &opening.tcp_in {
-        if listener.ip().is_loopback() {
+        let ip = listener.ip();
+        if ip.is_loopback() {
             continue;
         }
-        let here = listener_address(listener.ip());
-        let to_it = [
-            &here.destination[..],
-            &[Is(TCP), DestinationPort(listener.port())],
-        ]
-        .concat();
-        let from_it = [&here.source[..], &[Is(TCP), SourcePort(listener.port())]].concat();
-        add(Before, &to_it, Verdict::NoTrack);
-        add(BeforeOut, &from_it, Verdict::NoTrack);
-        for sender in senders {
-            match sender {
-                Some(sender) if !here.has_family_of(sender.address) => {}
-                Some(sender) => add(
-                    Input,
-                    &[&[Source(*sender)], &to_it[..]].concat(),
-                    Verdict::Accept,
-                ),
-                None => add(Input, &to_it, Verdict::Accept),
-            }
+        // one on `[::]` hears IPv4 as well; one on `0.0.0.0` does not hear IPv6
+        let (here_to, here_from) = match ip {
+            IpAddr::V6(any) if any.is_unspecified() => (vec![], vec![]),
+            IpAddr::V4(any) if any.is_unspecified() => (vec![Family4], vec![Family4]),
+            one => (vec![Destination(one)], vec![SourceAddress(one)]),
+        };
+        let hears = |sender: &Cidr| here_to.is_empty() || ip.is_ipv4() == sender.address.is_ipv4();
+        let to_it = [&here_to[..], &[Is(TCP), DestinationPort(listener.port())]].concat();
+        let from_it = [&here_from[..], &[Is(TCP), SourcePort(listener.port())]].concat();
+        rules.untracked(&to_it, &from_it);
+        for sender in opening.senders.iter().filter(|sender| hears(sender)) {
+            rules.input(&[&[Source(*sender)], &to_it[..]].concat());
         }
-        add(
-            Output,
-            &[&from_it[..], &[BeginsNoConnection]].concat(),
-            Verdict::Accept,
-        );
+        if opening.senders.is_empty() {
+            rules.input(&to_it);
+        }
+        rules.output(&[&from_it[..], &[BeginsNoConnection]].concat());
     }
 
     // answers
-    add(Input, &[AnswersUs], Verdict::Accept);
-    add(Output, &[AnswersUs], Verdict::Accept);
+    rules.input(&[AnswersUs]);
+    rules.output(&[AnswersUs]);
 
     // what IPv4 and IPv6 need to work at all: unreachable with "packet too big", time exceeded,
     // parameter problem; routers and neighbours from no further than the link
     for kind in [UNREACHABLE_4, TIME_EXCEEDED_4, PARAMETER_PROBLEM_4] {
-        add(Input, &[Is(ICMP), IcmpType(kind)], Verdict::Accept);
-        add(Output, &[Is(ICMP), IcmpType(kind)], Verdict::Accept);
+        rules.input(&[Is(ICMP), IcmpType(kind)]);
+        rules.output(&[Is(ICMP), IcmpType(kind)]);
     }
     for kind in [
         UNREACHABLE,
@@ -121,98 +102,93 @@ pub fn rules(opening: &Opening) -> Vec<Rule> {
         TIME_EXCEEDED,
         PARAMETER_PROBLEM,
     ] {
-        add(Input, &[Is(ICMPV6), Icmpv6Type(kind)], Verdict::Accept);
-        add(Output, &[Is(ICMPV6), Icmpv6Type(kind)], Verdict::Accept);
+        rules.input(&[Is(ICMPV6), Icmpv6Type(kind)]);
+        rules.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
     }
     for kind in [ROUTER_ADVERT, NEIGHBOUR_SOLICIT, NEIGHBOUR_ADVERT] {
-        let from_the_link = [HopLimit(255), Is(ICMPV6), Icmpv6Type(kind)];
-        add(Input, &from_the_link, Verdict::Accept);
+        rules.input(&[HopLimit(255), Is(ICMPV6), Icmpv6Type(kind)]);
+    }
+    for kind in [ROUTER_SOLICIT, NEIGHBOUR_SOLICIT, NEIGHBOUR_ADVERT] {
+        rules.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
     }
     // who listens to which group, asked by a router of the link
-    let query = [Source(LINK_LOCAL), Is(ICMPV6), Icmpv6Type(GROUP_QUERY)];
-    add(Input, &query, Verdict::Accept);
-    for kind in [
-        ROUTER_SOLICIT,
-        NEIGHBOUR_SOLICIT,
-        NEIGHBOUR_ADVERT,
-        GROUP_REPORT,
-        GROUP_REPORT_2,
-    ] {
-        add(Output, &[Is(ICMPV6), Icmpv6Type(kind)], Verdict::Accept);
+    rules.input(&[Source(LINK_LOCAL), Is(ICMPV6), Icmpv6Type(GROUP_QUERY)]);
+    for kind in [GROUP_REPORT, GROUP_REPORT_2] {
+        rules.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
     }
     // tracked, a stream of echoes would be one that was let through before, and have no limit
     let limit = AtMostPerSecond(ECHOES_PER_SECOND);
-    for (asked, answered) in [
-        (
-            [Is(ICMP), IcmpType(ECHO_4)],
-            [Is(ICMP), IcmpType(ECHO_ANSWER_4)],
-        ),
-        (
-            [Is(ICMPV6), Icmpv6Type(ECHO)],
-            [Is(ICMPV6), Icmpv6Type(ECHO_ANSWER)],
-        ),
+    for (protocol, asked, answered) in [
+        (ICMP, IcmpType(ECHO_4), IcmpType(ECHO_ANSWER_4)),
+        (ICMPV6, Icmpv6Type(ECHO), Icmpv6Type(ECHO_ANSWER)),
     ] {
-        add(Before, &asked, Verdict::NoTrack);
-        add(BeforeOut, &answered, Verdict::NoTrack);
-        add(Input, &[&asked[..], &[limit]].concat(), Verdict::Accept);
-        add(Output, &answered, Verdict::Accept);
+        rules.untracked(&[Is(protocol), asked], &[Is(protocol), answered]);
+        rules.input(&[Is(protocol), asked, limit]);
+        rules.output(&[Is(protocol), answered]);
     }
 
     // addresses by DHCP: its answers come from anywhere to anywhere, so no tracking knows them
-    let dhcp4 = |from, to| [Is(UDP), SourcePort(from), DestinationPort(to)];
-    add(
-        Input,
-        &[&[Family4][..], &dhcp4(67, 68)].concat(),
-        Verdict::Accept,
-    );
-    add(
-        Output,
-        &[&[Family4][..], &dhcp4(68, 67)].concat(),
-        Verdict::Accept,
-    );
-    add(
-        Input,
-        &[&[Source(LINK_LOCAL)][..], &dhcp4(547, 546)].concat(),
-        Verdict::Accept,
-    );
-    add(
-        Output,
-        &[&[Family6][..], &dhcp4(546, 547)].concat(),
-        Verdict::Accept,
-    );
+    rules.input(&[Family4, Is(UDP), SourcePort(67), DestinationPort(68)]);
+    rules.output(&[Family4, Is(UDP), SourcePort(68), DestinationPort(67)]);
+    let from_link = Source(LINK_LOCAL);
+    rules.input(&[from_link, Is(UDP), SourcePort(547), DestinationPort(546)]);
+    rules.output(&[Family6, Is(UDP), SourcePort(546), DestinationPort(547)]);
 
     // names and time
-    add(Output, &[Is(UDP), DestinationPort(53)], Verdict::Accept);
-    add(Output, &[Is(TCP), DestinationPort(53)], Verdict::Accept);
-    add(Output, &[Is(UDP), DestinationPort(123)], Verdict::Accept);
+    rules.output(&[Is(UDP), DestinationPort(53)]);
+    rules.output(&[Is(TCP), DestinationPort(53)]);
+    rules.output(&[Is(UDP), DestinationPort(123)]);
 
     // the cloud's own addresses, to nothing but their ports
     if opening.metadata {
-        let to_it = [Destination(METADATA.into()), Is(TCP), DestinationPort(80)];
-        add(Output, &to_it, Verdict::Accept);
+        rules.output(&[Destination(METADATA.into()), Is(TCP), DestinationPort(80)]);
     }
-    if opening.azure_host {
-        for port in AZURE_HOST_PORTS {
-            let to_it = [
-                Destination(AZURE_HOST.into()),
-                Is(TCP),
-                DestinationPort(port),
-            ];
-            add(Output, &to_it, Verdict::Accept);
-        }
+    for port in AZURE_HOST_PORTS.into_iter().filter(|_| opening.azure_host) {
+        rules.output(&[
+            Destination(AZURE_HOST.into()),
+            Is(TCP),
+            DestinationPort(port),
+        ]);
     }
     let mut ports: Vec<u16> = opening.tcp_out.iter().copied().chain([HTTPS]).collect();
     ports.sort_unstable();
     ports.dedup();
     for port in ports {
-        add(Output, &[Is(TCP), DestinationPort(port)], Verdict::Accept);
+        rules.output(&[Is(TCP), DestinationPort(port)]);
     }
 
     // the rest is dropped by each chain's policy; here it is counted first
-    for chain in [Input, Chain::Forward, Output] {
-        add(chain, &[], Verdict::Count);
+    for chain in [Chain::Input, Chain::Forward, Chain::Output] {
+        rules.add(chain, &[], Verdict::Count);
     }
-    rules
+    rules.0
+}
+
+/// Rules that are being written.
+#[derive(Default)]
+struct Rules(Vec<Rule>);
+
+impl Rules {
+    fn add(&mut self, chain: Chain, matches: &[Match], verdict: Verdict) {
+        self.0.push(Rule {
+            chain,
+            matches: matches.to_vec(),
+            verdict,
+        });
+    }
+
+    fn input(&mut self, matches: &[Match]) {
+        self.add(Chain::Input, matches, Verdict::Accept);
+    }
+
+    fn output(&mut self, matches: &[Match]) {
+        self.add(Chain::Output, matches, Verdict::Accept);
+    }
+
+    fn untracked(&mut self, coming: &[Match], going: &[Match]) {
+        self.add(Chain::Before, coming, Verdict::NoTrack);
+        self.add(Chain::BeforeOut, going, Verdict::NoTrack);
+    }
 }
 
 /// Puts the rules into the kernel, in place of all that were there in our table.
@@ -362,39 +338,6 @@ pub enum Match {
     AnswersUs,
     /// So often, and no more.
     AtMostPerSecond(u32),
-}
-
-struct ListenerAddress {
-    source: Vec<Match>,
-    destination: Vec<Match>,
-    family: Option<bool>,
-}
-
-impl ListenerAddress {
-    fn has_family_of(&self, address: IpAddr) -> bool {
-        self.family
-            .is_none_or(|is_ipv4| is_ipv4 == address.is_ipv4())
-    }
-}
-
-/// A listener on `[::]` hears IPv4 as well; one on `0.0.0.0` does not hear IPv6.
-fn listener_address(ip: IpAddr) -> ListenerAddress {
-    let (source, destination, family) = match ip {
-        IpAddr::V6(any) if any.is_unspecified() => (vec![], vec![], None),
-        IpAddr::V4(any) if any.is_unspecified() => {
-            (vec![Match::Family4], vec![Match::Family4], Some(true))
-        }
-        one => (
-            vec![Match::SourceAddress(one)],
-            vec![Match::Destination(one)],
-            Some(one.is_ipv4()),
-        ),
-    };
-    ListenerAddress {
-        source,
-        destination,
-        family,
-    }
 }
 
 impl Chain {
