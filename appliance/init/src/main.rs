@@ -92,13 +92,11 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     // ---- the configuration, if it is at hand; the network, which another one comes by; the data
     wait_for_disks();
     let (on_disk, mut update) = configuration::from_disks(&mut |error| complain(error));
-    let at_hand = on_disk.or_else(|| {
-        if is_azure {
-            None
-        } else {
-            configuration_from_smbios()
-        }
-    });
+    // where there is user data, that comes before SMBIOS
+    let at_hand = match on_disk {
+        None if !is_azure => configuration_from_smbios(),
+        on_disk => on_disk,
+    };
     let (settings, _) = settings_of(at_hand.as_ref());
     let (data, network) = thread::scope(|scope| {
         let data = scope.spawn(|| prepare_data(&slots));
@@ -115,10 +113,9 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let configuration = at_hand.unwrap_or_else(|| configuration_from_afar(is_azure));
     let source = describe(&configuration);
     say(format_args!("configuration from {source}"));
-    configuration
-        .left_out
-        .iter()
-        .for_each(|what| complain(format_args!("left out: {what}")));
+    for what in &configuration.left_out {
+        complain(format_args!("left out: {what}"));
+    }
     let (final_settings, wrong_settings) = settings_of(Some(&configuration));
     if final_settings.network != settings.network {
         complain("the network settings came by the network, and are not followed");
@@ -284,11 +281,8 @@ fn settings_of(configuration: Option<&Configuration>) -> (Settings, Option<Strin
     match settings {
         Ok(settings) => (settings, None),
         Err(error) => {
-            complain(&error);
-            (
-                Settings::default(),
-                Some(format!("cefline is not started: {error}")),
-            )
+            let refusal = format!("cefline is not started: {error}");
+            (Settings::default(), Some(refusal))
         }
     }
 }
