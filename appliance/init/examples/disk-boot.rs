@@ -2,7 +2,7 @@
 //!
 //! Mounts, modules in the order of `/etc/appliance/modules`, then what the kernel's command line asks
 //! for: `t.data` the data partition, `t.write` a file on it, `t.slots` the ESP, `t.update` the UKI on
-//! the second disk into the other slot, `t.bless`. Each step says on the console how it ended.
+//! the second disk into the other slot, `t.bless`, `t.fake` without a boot loader. Each step says on the console how it ended.
 
 use appliance_init::disk::{Data, Slots};
 use rustix::fs::OFlags;
@@ -10,7 +10,6 @@ use rustix::mount::MountFlags;
 use rustix::system::RebootCommand;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 fn main() {
     for (source, target, kind) in [
@@ -48,7 +47,7 @@ fn main() {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let asked = |what: &str| line.split_whitespace().any(|word| word == what);
     if asked("t.slots") {
-        slots(asked("t.bless"), asked("t.update"));
+        slots(asked("t.bless"), asked("t.update"), asked("t.fake"));
     }
     if asked("t.data") {
         data(asked("t.write"));
@@ -107,11 +106,27 @@ fn wait_for_growth() {
     }
 }
 
-fn slots(bless: bool, update: bool) {
+/// As if a boot loader had said that slot A runs: for boots without one.
+fn fake_slot_a() -> Slots {
+    let selected: Vec<u8> = [7, 0, 0, 0]
+        .into_iter()
+        .chain("cefline-a.efi".encode_utf16().flat_map(u16::to_le_bytes))
+        .collect();
+    let name = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+    let opened = rustix::mount::mount_remount("/boot", MountFlags::empty(), c"");
+    println!(
+        "test: fake slot: {:?} {opened:?}",
+        fs::write(Path::new("/run").join(name), selected)
+    );
+    Slots::at(Path::new("/boot"), Path::new("/run"))
+}
+
+fn slots(bless: bool, update: bool, fake: bool) {
     let slots = match Slots::find() {
         Ok(slots) => slots,
         Err(error) => return println!("test: slots failed: {error}"),
     };
+    let slots = if fake { fake_slot_a() } else { slots };
     println!("test: slot {:?}", slots.this());
     if bless {
         match slots.bless() {
@@ -131,6 +146,4 @@ fn slots(bless: bool, update: bool) {
             Err(error) => println!("test: update failed: {error}"),
         }
     }
-    // whether this comes to an end is all that matters
-    let _ = Command::new("/none").status();
 }

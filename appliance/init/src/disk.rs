@@ -53,7 +53,7 @@ const SEED: &str = "/etc/appliance/data.seed";
 const E2FSCK: &str = "/usr/sbin/e2fsck";
 const EFIVARS: &str = "/sys/firmware/efi/efivars";
 
-/// A data partition is at most so large: what ext4 was tried with here.
+/// A data partition is at most 16 TiB: more is not needed, and growing was not tried beyond.
 const DATA_BYTES_MAX: u64 = 16 << 40;
 /// Disks appear some time after their drivers: 10 s.
 const DISK_POLLS: u32 = 100;
