@@ -153,9 +153,11 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let is_test = read("/proc/cmdline")
         .split_whitespace()
         .any(|word| word == "cefline.test");
-    let data_text = data
-        .as_ref()
-        .map_or_else(ToString::to_string, ToString::to_string);
+    let data_text = match &data {
+        Ok(data) => data.to_string(),
+        Err(error) if refusal.is_none() => format!("in memory, since {error}"),
+        Err(error) => error.clone(),
+    };
     let mut when_ready = |cefline| {
         say(report::text(&report::lines(cefline, &sysctls)));
         let slots = slots.as_ref().ok()?;
