@@ -9,8 +9,9 @@
 //! mlx5_core.ko # for: microsoft pci:15b3      a vendor of machines, or of a device on the PCI bus
 //! ```
 //!
-//! Checking a signature takes a processor longer than anything else here, so two threads load: a
-//! module that was tried before what it needs was there is tried again.
+//! Checking a signature takes a processor longer than anything else here, so two threads load. What
+//! fails is tried once more, by one thread: a module may have come before what it needs, and an
+//! emulated processor that has miscounted one signature may get it right the second time.
 
 use crate::sysctl;
 use rustix::io::Errno;
@@ -24,6 +25,9 @@ use std::thread;
 
 /// Threads that load.
 const THREADS: usize = 2;
+
+/// How modules say that they have nothing to do here; PERM is that of a few.
+const NOT_HERE: [Errno; 4] = [Errno::NODEV, Errno::NXIO, Errno::OPNOTSUPP, Errno::PERM];
 
 /// What became of the list.
 #[derive(Debug, Default)]
@@ -45,17 +49,16 @@ pub fn load(list: &str, folder: &Path, machine: &Machine) -> Report {
         .not_for_us
         .extend(others.iter().map(|line| line.name.to_owned()));
     let names: Vec<&str> = ours.iter().map(|line| line.name).collect();
-    let mut missing = Vec::new();
+    let mut again = Vec::new();
     for (name, ended) in load_by_threads(&names, folder) {
         match ended {
-            // it needs another one
-            Err(error) if is(&error, &[Errno::NOENT]) => missing.push(name),
+            Err(error) if !is(&error, &NOT_HERE) => again.push(name),
             ended => report.add(name, ended),
         }
     }
     // in the order of the list
-    missing.sort_by_key(|name| names.iter().position(|other| other == name));
-    for name in missing {
+    again.sort_by_key(|name| names.iter().position(|other| other == name));
+    for name in again {
         report.add(name, load_one(&folder.join(name)));
     }
     report
@@ -63,18 +66,13 @@ pub fn load(list: &str, folder: &Path, machine: &Machine) -> Report {
 
 impl Report {
     fn add(&mut self, name: &str, ended: io::Result<()>) {
-        // NOENT: what it needs is not for this machine either; PERM: as some say "not here"
-        const NOT_HERE: [Errno; 5] = [
-            Errno::NODEV,
-            Errno::NXIO,
-            Errno::OPNOTSUPP,
-            Errno::NOENT,
-            Errno::PERM,
-        ];
         match ended {
             Ok(()) => self.loaded += 1,
             Err(error) if is(&error, &[Errno::EXIST]) => self.loaded += 1,
-            Err(error) if is(&error, &NOT_HERE) => self.not_for_us.push(name.to_owned()),
+            Err(error) if is(&error, &NOT_HERE) || is(&error, &[Errno::NOENT]) => {
+                // the second time: what it needs is not for this machine either
+                self.not_for_us.push(name.to_owned());
+            }
             Err(error) => self.failed.push((name.to_owned(), error)),
         }
     }
