@@ -1,0 +1,104 @@
+# shellcheck shell=bash
+# The initramfs, which is the whole system. Every file of it is put there by a line below; nothing is copied
+# by folder, so that nothing comes along. tests/surface.sh has the list once more and compares.
+
+make_initramfs() { # OUTPUT
+    local root=$work/root
+    rm -rf "$root"
+    mkdir -p "$root"
+    make_folders "$root"
+    take_program "$init" "$root/init"
+    take_program "$cefline" "$root/usr/bin/cefline"
+    install -D -m 755 "$work/e2fsck/sbin/e2fsck.static" "$root/usr/sbin/e2fsck"
+    make_etc "$root/etc"
+    make_ca_bundle "$root/etc/ssl/certs/ca-certificates.crt"
+    make_modules "$root"
+    make_seed "$root/etc/appliance/data.seed"
+    pack "$root" "$1"
+}
+
+# /dev, /proc and so on are mounted over by PID 1. /dev/console, which the kernel opens for PID 1, is in the
+# small initramfs that every kernel has built in.
+make_folders() { # ROOT
+    local folder
+    for folder in proc sys dev run tmp boot etc/cefline var/lib/cefline; do
+        mkdir -p "$1/$folder"
+    done
+}
+
+make_etc() { # FOLDER
+    mkdir -p "$1/appliance"
+    os_release >"$1/os-release"
+    printf '%s\n' 'root:x:0:0:root:/:/nonexistent' 'cefline:x:514:514:cefline:/var/lib/cefline:/nonexistent' >"$1/passwd"
+    printf '%s\n' 'root:x:0:' 'cefline:x:514:' >"$1/group"
+    echo 'hosts: files dns' >"$1/nsswitch.conf"
+    printf '%s\n' '127.0.0.1 localhost' '::1 localhost' >"$1/hosts"
+    # init writes the name servers there
+    ln -s /run/resolv.conf "$1/resolv.conf"
+    install -m 644 "$appliance/sysctl.list" "$1/appliance/sysctl.list"
+    install -m 644 "$appliance/cefline.toml" "$1/appliance/cefline.toml"
+}
+
+# Goes into the UKI as well: systemd-boot sorts by it and shows it, and an update is told from it.
+os_release() {
+    printf '%s\n' 'NAME=cefline-appliance' 'ID=cefline' "PRETTY_NAME=\"cefline appliance $version\"" "VERSION_ID=$version"
+}
+
+# The authorities that Debian trusts, in the order of their file names, as its own tool has them.
+make_ca_bundle() { # OUTPUT
+    mkdir -p "$(dirname "$1")"
+    find "$work/ca-certificates/usr/share/ca-certificates/mozilla" -name '*.crt' -print0 |
+        LC_ALL=C sort -z | xargs -0 cat >"$1"
+}
+
+# The modules, unpacked: their signatures are at their end, and the kernel checks them. Their order in
+# /etc/appliance/modules is the order of loading.
+make_modules() { # ROOT
+    local tree release name lists path file
+    local -A taken=()
+    tree=$work/kernel
+    release=$kernel_release
+    lists=("$appliance/modules.list")
+    if [ "$kernel" = metal ]; then
+        lists+=("$appliance/modules.metal.list")
+    fi
+    depmod --basedir "$tree" "$release"
+    mkdir -p "$1/usr/lib/modules"
+    for name in $(data_lines "${lists[@]}"); do
+        while read -r path; do
+            file=$(basename "${path%.xz}")
+            [ -z "${taken[$file]:-}" ] || continue
+            taken[$file]=1
+            xz --decompress --stdout "$path" >"$1/usr/lib/modules/$file"
+            check_signature "$1/usr/lib/modules/$file"
+            echo "$file" >>"$1/etc/appliance/modules"
+        done < <(module_files "$tree" "$release" "$name")
+    done
+}
+
+# The files that a module needs, itself last; none if the kernel has it built in.
+module_files() { # TREE RELEASE NAME
+    modprobe --dirname "$1" --set-version "$2" --show-depends "$3" 2>/dev/null >"$work/depends" ||
+        die "the kernel $2 has no module $3 (modules.list, modules.metal.list)"
+    awk '$1 == "insmod" { print $2 }' "$work/depends"
+}
+
+check_signature() { # FILE
+    [ "$(tail -c 28 "$1" | tr -d '\0')" = '~Module signature appended~' ] ||
+        die "$(basename "$1") is not signed: the kernel of the appliance would refuse it"
+}
+
+# The blocks of an empty ext4 that are not zero: PID 1 makes the data partition of them.
+make_seed() { # OUTPUT
+    : >"$1"
+}
+
+pack() { # ROOT OUTPUT
+    find "$1" -type d -exec chmod 755 {} +
+    chmod 700 "$1/etc/cefline" "$1/var/lib/cefline"
+    find "$1" -type f ! -perm /111 -exec chmod 644 {} +
+    same_time "$1"
+    (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
+        cpio --null --create --format=newc --owner=0:0 --reproducible --quiet) >"$work/initramfs.cpio"
+    zstd -q -19 -T1 --force "$work/initramfs.cpio" -o "$2"
+}

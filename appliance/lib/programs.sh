@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# cefline and PID 1, built static, with nothing in them of the machine they were built on.
+
+rust_target=x86_64-unknown-linux-gnu
+
+# Builds one program of a crate and prints where it is.
+build_program() { # FOLDER PROGRAM
+    local registry=${CARGO_HOME:-$HOME/.cargo}/registry target
+    target=$(cd "$1" && cargo metadata --locked --no-deps --format-version 1 | jq -r .target_directory)
+    (
+        cd "$1"
+        # The paths of the builder are in debug information, in panics, and in what C compilers write down.
+        export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$repository=/cefline --remap-path-prefix=$registry/src=/registry"
+        export CFLAGS="-ffile-prefix-map=$repository=/cefline -ffile-prefix-map=$registry/src=/registry"
+        export CARGO_INCREMENTAL=0
+        cargo build --locked --release --quiet --target "$rust_target" --bin "$2"
+    ) >&2
+    echo "$target/$rust_target/release/$2"
+}
+
+# Copies a program without its symbols; one that is not static, or that tells where it was built, is refused.
+take_program() { # FROM TO
+    install -D -m 755 "$1" "$2"
+    strip --strip-all "$2"
+    if readelf -lW "$2" | grep -q INTERP; then
+        die "$1 is not static: the image has no libraries (build it with -C target-feature=+crt-static)"
+    fi
+    if grep -qaF -e "$repository/" -e "$HOME/.cargo/" "$2"; then
+        say "note: $1 has paths of this machine in it, so another machine would build other bytes"
+    fi
+}
