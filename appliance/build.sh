@@ -21,6 +21,7 @@ usage: appliance/build.sh [OPTIONS]
   --test-key               sign with the test key of Debian's package ovmf, which everybody has
   --cefline FILE           a static cefline instead of building one
   --init FILE              a static PID 1 instead of building one
+  --make-seed FILE         its tool for the build, make-seed, instead of building that
   --cmdline-extra TEXT     more for the command line of the kernel: for tests
   --snapshot               packages that have left Debian's archive: from snapshot.debian.org
   --renew-lock             write the newest versions into versions.lock, and no image
@@ -44,7 +45,7 @@ version=
 formats=raw.zst,qcow2,vhd,vhdx,vmdk,iso
 disk_gib=8
 sign_key='' sign_certificate='' sign_password_file='' test_key=no
-cefline='' init='' programs_built_here=no
+cefline='' init='' seed_tool='' programs_built_here=no
 cmdline_extra=
 action=build snapshot=no
 
@@ -79,6 +80,7 @@ parse_value() { # OPTION VALUE
     --sign-password-file) sign_password_file=$(realpath "$2") ;;
     --cefline) cefline=$(realpath "$2") ;;
     --init) init=$(realpath "$2") ;;
+    --make-seed) seed_tool=$(realpath "$2") ;;
     --cmdline-extra) cmdline_extra=" $2" ;;
     *) die "$1 is not known; --help shows what is" ;;
     esac
@@ -126,6 +128,9 @@ programs() {
     fi
     if [ -z "$init" ]; then
         init=$(build_program "$appliance/init" appliance-init)
+    fi
+    if [ -z "$seed_tool" ]; then
+        seed_tool=$(build_program "$appliance/init" make-seed)
     fi
 }
 

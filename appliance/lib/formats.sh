@@ -7,7 +7,7 @@ make_format() { # FORMAT
     rm -f "$file"
     case $1 in
     raw) cp --sparse=always "$work/disk.raw" "$file" ;;
-    raw.zst) zstd -q -19 -T1 "$work/disk.raw" -o "$file" ;;
+    raw.zst) zstd -q -9 -T1 "$work/disk.raw" -o "$file" ;;
     qcow2) qemu-img convert -q -f raw -O qcow2 -c "$work/large.raw" "$file" ;;
     vhd) make_vhd "$work/large.raw" "$file" ;;
     vhdx) make_vhdx "$work/large.raw" "$file" ;;
@@ -80,20 +80,29 @@ vhd_geometry() { # SECTORS
     printf '%04x%02x%02x' $((tracks / heads)) "$heads" "$sectors"
 }
 
-# ---- VHDX: qemu-img makes up three identities. Two stand in each of the two headers, under a checksum; the
-# third is the disk's serial number in the metadata.
+# ---- VHDX: qemu-img makes up three identities and a number. They stand in each of the two headers, under a
+# checksum; the third identity is the disk's serial number in the metadata.
 
 make_vhdx() { # DISK OUTPUT
-    local header at place
+    local place
     qemu-img convert -q -f raw -O vhdx -o subformat=dynamic "$1" "$2"
-    for at in 65536 131072; do
-        put_hex "$2" $((at + 16)) "$(hex_of "vhdx file $version" 32)$(hex_of "vhdx data $version" 32)"
-        put_hex "$2" $((at + 4)) 00000000
-        header=$(read_hex "$2" "$at" 4096)
-        put_hex "$2" $((at + 4)) "$(crc32c_of_hex "$header")"
-    done
+    # of the two the one with the larger number counts
+    renew_vhdx_header "$2" 65536 0100000000000000
+    renew_vhdx_header "$2" 131072 0200000000000000
+    # the log, of 1 MiB, has been played in: what is left in it means nothing
+    dd if=/dev/zero of="$2" bs=1M seek=1 count=1 conv=notrunc status=none
     place=$(vhdx_serial_place "$2")
     put_hex "$2" "$place" "$(hex_of "vhdx disk $version" 32)"
+}
+
+renew_vhdx_header() { # FILE OFFSET NUMBER
+    local header log
+    # whose log it is (nobody's), versions, its length and place
+    log=$(read_hex "$1" $(($2 + 48)) 32)
+    [ "$log" = 0000000000000000000000000000000000000100000010000000100000000000 ] || die "qemu-img has left changes in the log of the VHDX"
+    put_hex "$1" $(($2 + 4)) "00000000$3$(hex_of "vhdx file $version" 32)$(hex_of "vhdx data $version" 32)"
+    header=$(read_hex "$1" "$2" 4096)
+    put_hex "$1" $(($2 + 4)) "$(crc32c_of_hex "$header")"
 }
 
 # Where the serial number is: the table of regions says where the metadata are, and the table there says where

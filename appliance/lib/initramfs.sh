@@ -88,9 +88,19 @@ check_signature() { # FILE
         die "$(basename "$1") is not signed: the kernel of the appliance would refuse it"
 }
 
-# The blocks of an empty ext4 that are not zero: PID 1 makes the data partition of them.
+# An empty ext4, of which the parts that are not zero are kept: PID 1 makes the data partition of them, and so
+# no program that makes file systems is in the image. Why these options: appliance/init/src/disk/seed.rs.
 make_seed() { # OUTPUT
-    : >"$1"
+    local image=$work/data.img features=none none=00000000-0000-4000-8000-000000000000
+    features+=,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file
+    features+=,huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed
+    rm -f "$image"
+    truncate -s 256M "$image"
+    MKE2FS_CONFIG=/dev/null E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 \
+        -b 4096 -I 256 -i 262144 -m 0 -e remount-ro -L cefline-data -J size=32 -U $none -O $features \
+        -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=514:514,resize=4294967295,hash_seed=$none \
+        "$image"
+    "$seed_tool" "$image" "$1"
 }
 
 pack() { # ROOT OUTPUT
