@@ -33,10 +33,14 @@ EOF
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 appliance=$repository/appliance
 # shellcheck source-path=SCRIPTDIR
-for part in common packages programs initramfs uki disk formats sbom; do
-    # shellcheck source=/dev/null
-    . "$appliance/lib/$part.sh"
-done
+. "$appliance/lib/common.sh"
+. "$appliance/lib/packages.sh"
+. "$appliance/lib/programs.sh"
+. "$appliance/lib/initramfs.sh"
+. "$appliance/lib/uki.sh"
+. "$appliance/lib/disk.sh"
+. "$appliance/lib/formats.sh"
+. "$appliance/lib/sbom.sh"
 
 out=$repository/target/appliance
 packages=$repository/target/appliance/packages

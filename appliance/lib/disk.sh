@@ -4,7 +4,6 @@
 
 # Room for two slots and for a third UKI while an update is written, with as much to spare: 25 MiB each today.
 esp_mib=128
-sector=512
 
 # A FAT32 with systemd-boot and one UKI.
 make_esp() { # UKI NAME-OF-THE-UKI BOOT OUTPUT MIB

@@ -21,14 +21,13 @@ make_format() { # FORMAT
 
 make_vhd() { # DISK OUTPUT
     cp --sparse=always "$1" "$2"
-    vhd_footer "$(stat -c %s "$1")" | xxd_bytes >>"$2"
+    vhd_footer "$(stat -c %s "$1")" | hex_to_bytes >>"$2"
 }
 
-# Hexadecimal digits to bytes.
-xxd_bytes() {
+hex_to_bytes() {
     local hex
     hex=$(cat)
-    # shellcheck disable=SC2059 # the format is the data: \xNN for each byte
+    # shellcheck disable=SC2001,SC2059 # the format is the data: \xNN for each byte
     printf "$(sed 's/../\\x&/g' <<<"$hex")"
 }
 
@@ -131,7 +130,7 @@ read_hex() { # FILE OFFSET BYTES
 }
 
 put_hex() { # FILE OFFSET HEX
-    xxd_bytes <<<"$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+    hex_to_bytes <<<"$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
 # CRC-32C, as VHDX has it: smallest byte first.

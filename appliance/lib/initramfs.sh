@@ -52,35 +52,49 @@ make_ca_bundle() { # OUTPUT
 }
 
 # The modules, unpacked: their signatures are at their end, and the kernel checks them. Their order in
-# /etc/appliance/modules is the order of loading.
+# /etc/appliance/modules is the order of loading. Behind a name there, as a comment, are the machines that it is
+# for; what is needed by modules for different machines is for all of these.
 make_modules() { # ROOT
-    local tree release name lists path file
-    local -A taken=()
-    tree=$work/kernel
-    release=$kernel_release
+    local tree=$work/kernel lists name machines path file
+    local -a order=()
+    local -A for_machines=()
     lists=("$appliance/modules.list")
     if [ "$kernel" = metal ]; then
         lists+=("$appliance/modules.metal.list")
     fi
-    depmod --basedir "$tree" "$release"
+    depmod --basedir "$tree" "$kernel_release"
     mkdir -p "$1/usr/lib/modules"
-    for name in $(data_lines "${lists[@]}"); do
+    while read -r name machines; do
+        module_files "$tree" "$kernel_release" "$name" >"$work/needed"
         while read -r path; do
             file=$(basename "${path%.xz}")
-            [ -z "${taken[$file]:-}" ] || continue
-            taken[$file]=1
+            if [ -n "${for_machines[$file]:-}" ]; then
+                for_machines[$file]+=" ${machines:-all}"
+                continue
+            fi
+            for_machines[$file]=${machines:-all}
+            order+=("$file")
             xz --decompress --stdout "$path" >"$1/usr/lib/modules/$file"
             check_signature "$1/usr/lib/modules/$file"
-            echo "$file" >>"$1/etc/appliance/modules"
-        done < <(module_files "$tree" "$release" "$name")
-    done
+        done <"$work/needed"
+    done < <(data_lines "${lists[@]}")
+    for file in "${order[@]}"; do
+        module_line "$file" "${for_machines[$file]}"
+    done >"$1/etc/appliance/modules"
+}
+
+module_line() { # FILE MACHINES
+    case " $2 " in
+    *' all '*) echo "$1" ;;
+    *) echo "$1 # for: $(tr ' ' '\n' <<<"$2" | sort -u | paste -sd' ')" ;;
+    esac
 }
 
 # The files that a module needs, itself last; none if the kernel has it built in.
 module_files() { # TREE RELEASE NAME
     modprobe --dirname "$1" --set-version "$2" --show-depends "$3" 2>/dev/null >"$work/depends" ||
         die "the kernel $2 has no module $3 (modules.list, modules.metal.list)"
-    awk '$1 == "insmod" { print $2 }' "$work/depends"
+    awk '$1 == "insmod" && !seen[$2]++ { print $2 }' "$work/depends"
 }
 
 check_signature() { # FILE
