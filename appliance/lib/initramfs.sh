@@ -110,7 +110,9 @@ make_seed() { # OUTPUT
     features+=,huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed
     rm -f "$image"
     truncate -s 256M "$image"
-    MKE2FS_CONFIG=/dev/null E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 \
+    # every option is here; the file only knows the name of the kind
+    printf '[fs_types]\n ext4 = {\n }\n small = {\n }\n' >"$work/mke2fs.conf"
+    MKE2FS_CONFIG=$work/mke2fs.conf E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 \
         -b 4096 -I 256 -i 262144 -m 0 -e remount-ro -L cefline-data -J size=32 -U $none -O $features \
         -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=514:514,resize=4294967295,hash_seed=$none \
         "$image"
@@ -124,5 +126,6 @@ pack() { # ROOT OUTPUT
     same_time "$1"
     (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
         cpio --null --create --format=newc --owner=0:0 --reproducible --quiet) >"$work/initramfs.cpio"
-    zstd -q -19 -T1 --force "$work/initramfs.cpio" -o "$2"
+    # level 12 takes 2 s and 19 takes 15, for a tenth less
+    zstd -q -12 -T1 --force "$work/initramfs.cpio" -o "$2"
 }

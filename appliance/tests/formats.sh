@@ -53,7 +53,7 @@ vhd_bytes=$(stat -c %s "$vhd")
 foot=$((vhd_bytes - 512))
 # One's complement of the sum of all bytes but the four of the sum itself.
 vhd_sum() {
-    od -An -v -tu1 -w1 -j "$foot" -N 512 "$vhd" | awk 'NR <= 64 || NR > 68 { sum += $1 } END { printf "%d\n", 4294967295 - sum }'
+    od -An -v -tu1 -w1 -j "$foot" -N 512 "$vhd" | awk 'NR <= 64 || NR > 68 { sum += $1 } END { printf "%.0f\n", 4294967295 - sum }'
 }
 expect "vhd: cookie" test "$(text "$vhd" "$foot" 8)" = conectix
 expect "vhd: fixed" test "$(number "$vhd" $((foot + 60)) 4)" -eq 2
@@ -92,6 +92,7 @@ expect "bill: CycloneDX 1.5" test "$(jq -r '.bomFormat + .specVersion' "$sbom")"
 expect "bill: cefline and PID 1 are in it" jq -e '[.components[] | select(.type == "application") | .name] | sort == ["appliance-init", "cefline"]' "$sbom"
 expect "bill: each has a licence, but our own programs" jq -e '[.components[] | select(.type != "application" and (.licenses | not))] == []' "$sbom"
 expect "bill: each crate of the registry has its sum" jq -e '[.components[] | select((.purl // "" | startswith("pkg:cargo")) and .type == "library" and (.hashes | not))] == []' "$sbom"
+# shellcheck disable=SC2016 # $known is jq's
 expect "bill: references lead somewhere" jq -e '([.components[]."bom-ref"] + ["appliance"]) as $known | [.dependencies[] | .ref, .dependsOn[]] | unique - $known == []' "$sbom"
 expect "bill: kernel, loader, e2fsck and authorities" jq -e '[.components[] | select(.purl // "" | startswith("pkg:deb"))] | length >= 4' "$sbom"
 rm -f "$out/back.raw" "$out/esp.img"

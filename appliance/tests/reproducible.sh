@@ -18,9 +18,9 @@ copy_sources() { # FOLDER
     (cd "$repository" && git ls-files -z --cached --others --exclude-standard | tar --null --create --files-from=-) | tar --extract --directory "$1"
 }
 
-build_copy() { # FOLDER ARGUMENTS...
-    local folder=$1
-    shift
+build_copy() { # FOLDER UMASK TIME-ZONE ARGUMENTS...
+    local folder=$1 mask=$2 zone=$3
+    shift 3
     (umask "$mask" && TZ=$zone "$folder/appliance/build.sh" --out "$folder/out" "$@") >"$folder.log" 2>&1 || {
         tail -20 "$folder.log"
         wrong "build.sh in $folder"
@@ -35,9 +35,9 @@ if [ -z "${APPLIANCE_REBUILD:-}" ]; then
 fi
 copy_sources "$out/one"
 copy_sources "$out/a-second-and-longer-path/two"
-mask=022 zone=UTC build_copy "$out/one" "${given[@]}" "${arguments[@]}"
+build_copy "$out/one" 022 UTC "${given[@]}" "${arguments[@]}"
 sleep 2
-mask=077 zone=Asia/Tokyo build_copy "$out/a-second-and-longer-path/two" "${given[@]}" "${arguments[@]}"
+build_copy "$out/a-second-and-longer-path/two" 077 Asia/Tokyo "${given[@]}" "${arguments[@]}"
 
 for file in "$out"/one/out/cefline-appliance-*; do
     name=$(basename "$file")
