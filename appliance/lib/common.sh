@@ -60,4 +60,21 @@ same_time() { # FOLDER
     find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
+# ---- bytes, written as pairs of hexadecimal digits
+
+hex_to_bytes() {
+    local hex
+    hex=$(cat)
+    # shellcheck disable=SC2001,SC2059 # the format is the data: \xNN for each byte
+    printf "$(sed 's/../\\x&/g' <<<"$hex")"
+}
+
+read_hex() { # FILE OFFSET BYTES
+    od -An -v -tx1 -j "$2" -N "$3" "$1" | tr -d ' \n'
+}
+
+put_hex() { # FILE OFFSET HEX
+    hex_to_bytes <<<"$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 mib=1048576

@@ -24,13 +24,6 @@ make_vhd() { # DISK OUTPUT
     vhd_footer "$(stat -c %s "$1")" | hex_to_bytes >>"$2"
 }
 
-hex_to_bytes() {
-    local hex
-    hex=$(cat)
-    # shellcheck disable=SC2001,SC2059 # the format is the data: \xNN for each byte
-    printf "$(sed 's/../\\x&/g' <<<"$hex")"
-}
-
 text_hex() { printf '%s' "$1" | od -An -v -tx1 | tr -d ' \n'; }
 
 # The footer in hexadecimal. All numbers have the largest byte first.
@@ -123,14 +116,6 @@ vhdx_entry() { # FILE FIRST-ENTRY IDENTITY
         fi
     done
     die "the VHDX that qemu-img wrote is not laid out as expected"
-}
-
-read_hex() { # FILE OFFSET BYTES
-    od -An -v -tx1 -j "$2" -N "$3" "$1" | tr -d ' \n'
-}
-
-put_hex() { # FILE OFFSET HEX
-    hex_to_bytes <<<"$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
 # CRC-32C, as VHDX has it: smallest byte first.

@@ -29,6 +29,14 @@ make_uki() { # INITRAMFS OUTPUT
         next=$((next + $(stat -c %s "$file")))
     done
     objcopy "${arguments[@]}" "$stub" "$2"
+    no_time "$2"
+}
+
+# objcopy writes the time of day into the header, where nobody reads it.
+no_time() { # PE-FILE
+    local head
+    head=$(read_hex "$1" 60 4)
+    put_hex "$1" $((16#${head:6:2}${head:4:2}${head:2:2}${head:0:2} + 8)) 00000000
 }
 
 end_of_sections() { # FILE
