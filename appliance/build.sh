@@ -6,6 +6,8 @@
 # No root, no mounts, no loop devices; from the network only what versions.lock names, once. The same sources,
 # programs and lock give the same bytes.
 set -euo pipefail
+# a command in $( ) that fails ends the build as well
+shopt -s inherit_errexit
 
 usage() {
     cat <<'EOF'

@@ -6,6 +6,7 @@
 #   APPLIANCE_OUT        where images and logs go (target/appliance/tests)
 
 set -euo pipefail
+shopt -s inherit_errexit
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$tests/../.." && pwd)
 test_name=$(basename "$0" .sh)
