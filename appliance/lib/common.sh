@@ -27,6 +27,7 @@ missing_packages() {
 # All that is missing in one message: nobody likes to learn of it one after the other.
 need_tools() {
     local missing
+    command -v cargo >/dev/null || die "Rust is not installed: see https://rustup.rs"
     missing=$(missing_packages | paste -sd' ')
     [ -z "$missing" ] || die "tools are missing; as root: apt-get install $missing (or: appliance/build.sh --install-tools)"
 }

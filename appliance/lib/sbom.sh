@@ -42,7 +42,7 @@ make_sbom() { # UKI OUTPUT
 # or only for building it, is not in the program and not here. Checksums are those of Cargo.lock.
 crates_of() { # FOLDER
     lock_checksums "$1/Cargo.lock" >"$work/checksums.json"
-    (cd "$1" && cargo metadata --locked --offline --format-version 1 --filter-platform "$rust_target") |
+    (cd "$1" && cargo metadata --locked --format-version 1 --filter-platform "$rust_target") |
         jq --slurpfile sums "$work/checksums.json" '
         def ref: "pkg:cargo/\(.name)@\(.version)";
         (reduce .packages[] as $p ({}; .[$p.id] = $p)) as $package |
