@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck source-path=SCRIPTDIR
 # Builds the appliance: a disk that starts into cefline and has nothing else on it.
 #
 #   appliance/build.sh [OPTIONS]      the images go to target/appliance
@@ -34,7 +35,6 @@ EOF
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 appliance=$repository/appliance
-# shellcheck source-path=SCRIPTDIR
 . "$appliance/lib/common.sh"
 . "$appliance/lib/packages.sh"
 . "$appliance/lib/programs.sh"

@@ -113,7 +113,7 @@ make_seed() { # OUTPUT
     # every option is here; the file only knows the name of the kind
     printf '[fs_types]\n ext4 = {\n inode_size = 256\n }\n small = {\n inode_size = 256\n }\n' >"$work/mke2fs.conf"
     MKE2FS_CONFIG=$work/mke2fs.conf E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 \
-        -b 4096 -I 256 -i 262144 -m 0 -e remount-ro -L cefline-data -J size=32 -U $none -O $features \
+        -b 4096 -I 256 -i 1048576 -m 0 -e remount-ro -L cefline-data -J size=32 -U $none -O $features \
         -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=514:514,resize=4294967295,hash_seed=$none \
         "$image"
     "$seed_tool" "$image" "$1"

@@ -112,6 +112,17 @@ small() { # FILE BYTES
     [ "$bytes" -le "$2" ]
 }
 
+# The options of mke2fs stand in PID 1's sources, with reasons, and in the build: they are the same.
+seed_options() {
+    local options word
+    options=$(sed -n '/MKE2FS_CONFIG=.* mke2fs/,/data\.img$/{ s/^\/\/! *//; s/ *.$/ /; p; }' "$repository/appliance/init/src/disk/seed.rs" |
+        tr -s ' ,' '[\n*]' | grep -xE -e '-[a-zA-Z]|[0-9]+|[a-z_]+(=[0-9:]+)?' | sort -u)
+    [ "$(wc -l <<<"$options")" -ge 30 ] || { echo "no options found in seed.rs" && return 1; }
+    for word in $options; do
+        grep -qwF -e "$word" "$repository/appliance/lib/initramfs.sh" || { echo "$word is in seed.rs only" && return 1; }
+    done
+}
+
 begin
 build_image image --formats raw.zst "$@"
 root=$out/root
@@ -128,5 +139,6 @@ expect "only three programs may be run" only_programs_executable
 expect "nothing is a script" no_scripts
 expect "no program has an interpreter or a library" no_interpreter
 expect "no private key" no_secrets
+expect "the seed of the data is made as PID 1's sources say" seed_options
 expect "the compressed image is at most 25 MB" small "$(built image raw.zst)" 25000000
 finish
