@@ -27,6 +27,7 @@ usage: appliance/build.sh [OPTIONS]
   --make-seed FILE         its tool for the build, make-seed, instead of building that
   --cmdline-extra TEXT     more for the command line of the kernel: for tests
   --snapshot               packages that have left Debian's archive: from snapshot.debian.org
+  --fetch                  bring the packages of versions.lock, and build no image
   --renew-lock             write the newest versions into versions.lock, and no image
   --install-tools          install what the build needs (as root), and build no image
 SOURCE_DATE_EPOCH is the time in all files; without it, that of the last commit.
@@ -60,6 +61,7 @@ parse() {
         case $1 in
         --test-key) test_key=yes ;;
         --snapshot) snapshot=yes ;;
+        --fetch) action=fetch ;;
         --renew-lock) action=renew ;;
         --install-tools) action=install ;;
         --help | -h) usage && exit 0 ;;
@@ -140,6 +142,13 @@ programs() {
     fi
 }
 
+fetch() {
+    local role
+    for role in "kernel-$kernel" boot e2fsck ca-certificates; do
+        package "$role" >/dev/null
+    done
+}
+
 unpack_packages() {
     unpack_package "kernel-$kernel" "$work/kernel"
     unpack_package boot "$work/boot"
@@ -217,8 +226,8 @@ check_options
 if [ "$snapshot" = yes ]; then
     use_snapshot
 fi
-if [ "$action" = renew ]; then
-    renew_lock
-else
-    build
-fi
+case $action in
+fetch) fetch ;;
+renew) renew_lock ;;
+build) build ;;
+esac

@@ -4,7 +4,7 @@
 rust_target=x86_64-unknown-linux-gnu
 
 # Builds one program of a crate and prints where it is.
-build_program() { # FOLDER PROGRAM
+build_program() { # FOLDER PROGRAM [ARGUMENTS OF CARGO...]
     local registry=${CARGO_HOME:-$HOME/.cargo}/registry target
     target=$(cd "$1" && cargo metadata --locked --no-deps --format-version 1 | jq -r .target_directory)
     (
@@ -13,7 +13,7 @@ build_program() { # FOLDER PROGRAM
         export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$repository=/cefline --remap-path-prefix=$registry/src=/registry"
         export CFLAGS="-ffile-prefix-map=$repository=/cefline -ffile-prefix-map=$registry/src=/registry"
         export CARGO_INCREMENTAL=0
-        cargo build --locked --release --quiet --target "$rust_target" --bin "$2"
+        cargo build --locked --release --quiet --target "$rust_target" --bin "$2" "${@:3}"
     ) >&2
     echo "$target/$rust_target/release/$2"
 }
@@ -28,4 +28,13 @@ take_program() { # FROM TO
     if grep -qaF -e "$repository/" -e "$HOME/.cargo/" "$2"; then
         say "note: $1 has paths of this machine in it, so another machine would build other bytes"
     fi
+}
+
+# The programs for an image that is only tested, without symbols, in a folder.
+build_programs_for_tests() { # FOLDER
+    local program
+    program=$(build_program "$repository" cefline --features self-attack) && take_program "$program" "$1/cefline"
+    for program in appliance-init make-seed; do
+        take_program "$(build_program "$repository/appliance/init" "$program")" "$1/$program"
+    done
 }

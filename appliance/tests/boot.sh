@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# The appliance starts by OVMF, gets its network, its configuration and its data, looks up a name, and takes
+# 50,000 messages of a dozen vendors to the table, each once. Only the ports that were asked for are open. It
+# tells truly what it is, and goes off by the power button with nothing left behind.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
+
+messages=${APPLIANCE_MESSAGES:-50000}
+begin
+build_image image --formats raw
+start_names
+start_emulator
+write_configuration "$out/configuration" </dev/null
+make_disk "$out/configuration.img" "$out/configuration"
+
+# ---- from the firmware to a listening port
+new_machine image
+start_machine "$out/configuration.img"
+wait_line 'appliance: READY in [0-9.]+ s' "$boot_time" || finish
+printf '        %s\n' "$(said 'appliance: READY in [0-9.]+ s'), $((SECONDS - started)) s by the host's clock"
+ready=$(said 'READY in [0-9.]+' | grep -o '[0-9.]*$')
+expect "listening within 12 s of the guest's clock" awk -v s="$ready" 'BEGIN { exit !(s <= 12) }'
+expect "version, slot and kernel are told" line 'appliance: version .* slot [aA] kernel 6\.12\.'
+expect "the configuration came from the disk" line 'appliance: configuration from .*cefline.toml'
+expect "the network is told" line 'appliance: network .*10\.0\.2\.15/24'
+wait_line 'appliance: check ended with' 120
+expect "cefline check --live has nothing to complain of" line 'appliance: check ended with 0'
+
+# ---- what it says of itself
+report() { # KEY REGEX
+    expect "self-report: $1" line "appliance: self-report $1=$2"
+}
+report lockdown 'confidentiality'
+report tainted 0
+report modules_disabled 1
+report io_uring_disabled 1
+report io_uring_group 514
+report sysctls_differing 0
+report cefline.Seccomp 2
+report cefline.NoNewPrivs 1
+report cefline.CapEff 0000000000000000
+report cefline.CapPrm 0000000000000000
+report cefline.CapAmb 0000000000000000
+report cefline.CapBnd '0000000000000(0|4)00'
+report cefline.Uid '514 514 514 514'
+report cefline.Gid '514 514 514 514'
+used=$(said 'self-report mem_used_mib=[0-9]+' | grep -o '[0-9]*$')
+expect "at most 150 MiB in use when idle (${used:-unknown})" test "${used:-999}" -le 150
+
+# ---- the way of the messages
+began=$SECONDS
+expect "$messages messages are sent" cefline send "127.0.0.1:$syslog_port" --count "$messages" --seed 7 --connections 8
+arrived() { [ "$(rows "$(ids_of 7)")" -ge "$messages" ]; }
+wait_for "all rows" 120 arrived
+printf '        %s messages in the table after %s s\n' "$messages" $((SECONDS - began))
+expect "all of them are in the table once" test "$(rows '| where DeviceVendor != "cefline" and ExtID startswith "cf7-"')" -eq "$messages"
+expect "the guest's name is on the rows" test "$(rows '| where Computer == "collector-7" or CollectorHostName == "collector-7"')" -gt 0
+
+# ---- ports: the one of the metrics is open since the configuration says so
+answers() { page /metrics | grep -q rows_uploaded_total; }
+expect "the metrics answer" answers
+probe() { # PORT: whether anything answers or closes there; the firewall drops, so nothing comes
+    local socket
+    exec {socket}<>"/dev/tcp/127.0.0.1/$1" || return 1
+    printf 'x\n' >&"$socket"
+    ! timeout 4 cat <&"$socket" >/dev/null
+    local status=$?
+    exec {socket}>&-
+    return "$status"
+}
+expect "nobody answers on port 22" probe "$ssh_port"
+expect "self-report: sockets are those of the configuration" line 'appliance: self-report sockets=.*514'
+
+# ---- the end
+press_power_button
+wait_off 90
+expect "cefline has told what became of everything" line 'cefline: .*(uploaded|nothing is left)'
+expect "the data partition is whole" sgdisk --verify "$disk"
+finish
