@@ -12,6 +12,7 @@ start_emulator
 write_configuration "$out/configuration" </dev/null
 make_disk "$out/configuration.img" "$out/configuration"
 new_machine image
+use_kernel image
 start_machine "$out/configuration.img"
 wait_line 'self-attack: [0-9]+ of [0-9]+ refused' "$boot_time" || finish
 result=$(said 'self-attack: [0-9]+ of [0-9]+ refused')

@@ -8,19 +8,11 @@ begin
 build_image first --formats raw --version 1.0.0
 build_image second --formats raw --version 1.1.0
 # its PID 1 is a program that ends at once
-(
-    APPLIANCE_BROKEN=1
-    export APPLIANCE_BROKEN
-    build_image broken --formats raw --version 1.2.0 --init "$APPLIANCE_PROGRAMS/make-seed"
-)
+build_image broken --formats raw --version 1.2.0 --init "$APPLIANCE_PROGRAMS/make-seed" --cmdline-extra panic=1
 start_names
-write_configuration_of() { # the stand-in has to run once for its authority and secret
-    start_emulator
-    write_configuration "$out/configuration" </dev/null
-    kill "$emulator"
-    wait "$emulator" 2>/dev/null || true
-}
-write_configuration_of
+start_emulator
+write_configuration "$out/configuration" </dev/null
+begin_outage
 make_disk "$out/configuration.img" "$out/configuration"
 with_update() { # BUILD
     cp "$(built "$1" efi)" "$out/configuration/update.efi"
@@ -64,7 +56,7 @@ wait_line 'appliance: READY' 60 && ok "then the second one is back"
 expect "its spool still has the rows" wait_for "rows" 30 recovered
 
 # ---- the service is there again
-start_emulator
+end_outage
 arrived() { [ "$(rows "$(ids_of 9)")" -eq 5000 ]; }
 expect "all 5,000 rows arrive" wait_for "the rows" 120 arrived
 pull_plug
