@@ -35,6 +35,7 @@ mod io;
 mod machine;
 mod nearest;
 mod relations;
+mod sandbox;
 mod sections;
 mod signing;
 mod value;
@@ -61,6 +62,7 @@ pub use identity::{
 };
 pub use io::Io;
 pub use machine::Machine;
+pub use sandbox::{Sandbox, SandboxMode};
 pub use signing::SigningKey;
 pub use value::{bytes_text, time_text};
 
@@ -220,6 +222,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[log]`
     pub log: Log,
+    /// `[sandbox]`
+    pub sandbox: Sandbox,
 }
 
 /// Where and how frames are received.

@@ -82,6 +82,7 @@ pub mod planted;
 pub mod retry;
 pub mod ring;
 pub mod run;
+pub mod sandbox;
 pub mod send;
 pub mod spool;
 pub mod supervisor;

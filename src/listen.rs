@@ -36,6 +36,7 @@ use crate::limits::LOG_PAUSE;
 use crate::log::Limited;
 use crate::metrics::{Counters, FilterBook};
 use crate::ring::Ring;
+use crate::sandbox::{self, Kind};
 use crate::supervisor::Given;
 use accept::{Acceptor, Bell};
 use connection::Connection;
@@ -392,7 +393,10 @@ impl Listening {
             let name = "accept".to_owned();
             match thread::Builder::new()
                 .name(name)
-                .spawn(move || acceptor.run())
+                .spawn(move || {
+                    sandbox::narrow(Kind::Accept);
+                    acceptor.run();
+                })
             {
                 Ok(thread) => self.threads.push(thread),
                 Err(error) => {
@@ -431,7 +435,10 @@ fn run_shard(start: Start) {
     let Start { parts, core, ready } = start;
     let ring = parts.ring.clone();
     let io = parts.shared.io;
+    // what it starts has these rights as well
+    sandbox::narrow(Kind::IngestStart);
     let ran = io.run(core, |poller| {
+        sandbox::narrow(Kind::Ingest);
         // nobody waits any more if another shard has failed
         let _ = ready.send(Ok(()));
         shard::run(parts, poller)

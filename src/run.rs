@@ -4,9 +4,11 @@
 mod heartbeat;
 mod keep;
 mod lag;
+mod open;
 mod report;
 mod view;
 
+pub use open::{DESCRIPTORS_OWN, Opened};
 pub use report::Report;
 pub use view::View;
 
@@ -14,27 +16,25 @@ use crate::clock::{Clock, Mono};
 use crate::config::{Config, ConfigError, Machine};
 use crate::failure::Failure;
 use crate::heart::Heart;
-use crate::listen::{self, Listening, Port};
+use crate::listen::{self, Listening};
 use crate::metrics::{Counter, Counters, FilterBook, Latency, Snapshot, Tally};
 use crate::pin;
 use crate::ring::Ring;
+use crate::sandbox::{self, Kind, Sandbox};
 use crate::supervisor::Supervisor;
 use crate::upload::{self, Own, Runner, Stop, Upstream};
 use crate::watch::{self, Watched};
 use heartbeat::Beat;
 use keep::Keepers;
 use lag::Lag;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::net::{SocketAddr, TcpListener};
+use open::connections_allowed;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::watch as signal;
-
-/// Descriptors that the program needs besides those of its connections.
-pub const DESCRIPTORS_OWN: u64 = 256;
 
 /// A running forwarder.
 pub struct Forwarder {
@@ -58,26 +58,22 @@ impl Forwarder {
     /// Binds, starts all threads, and returns once frames are taken.
     ///
     /// # Errors
-    /// Why it could not begin: with exit code 2 if the configuration and the machine do not go
-    /// together (a port in use, no io_uring), else 1.
+    /// As [`Opened::new`] and [`Opened::start`].
     pub fn start(config: Config, machine: &Machine, clock: Clock) -> Result<Forwarder, Failure> {
-        Self::start_under(&mut Supervisor::none(), config, machine, clock)
+        Opened::new(&mut Supervisor::none(), config, clock)?.start(machine, Sandbox::none())
     }
 
-    /// The same with the listening sockets that `supervisor` gives, and with all others in its
-    /// keeping.
-    ///
-    /// # Errors
-    /// As [`Forwarder::start`].
-    pub fn start_under(
-        supervisor: &mut Supervisor,
-        mut config: Config,
-        machine: &Machine,
-        clock: Clock,
-    ) -> Result<Forwarder, Failure> {
-        config.listen.connections_max = connections_allowed(config.listen.connections_max);
-        let (keepers, links) = Keepers::start(&config, clock)?;
-        let watcher = config.metrics.listen.map(bind_metrics).transpose()?;
+    fn begin(opened: Opened, machine: &Machine, sandbox: Sandbox) -> Result<Forwarder, Failure> {
+        let Opened {
+            config,
+            clock,
+            spool,
+            watcher,
+            upstream,
+            io,
+            ports,
+        } = opened;
+        let (keepers, links) = Keepers::start(&config, spool, clock)?;
         let ring = Arc::new(Ring::new(
             config.runtime.pages_bytes_max,
             config.runtime.ingest_cores,
@@ -90,10 +86,8 @@ impl Forwarder {
             .collect::<Result<Vec<_>, _>>()
             .map_err(Failure::running)?;
         let (stop, stopped) = signal::channel(Stop::Run);
-        let config = Arc::new(config);
         let (settings, followed) = signal::channel(config.clone());
         let control = Arc::<Counters>::default();
-        let upstream = Arc::new(Upstream::new(config.clone(), clock)?);
         let (upstream, upstreams) = signal::channel(upstream);
         let shared = upload::Shared {
             ring: ring.clone(),
@@ -117,8 +111,6 @@ impl Forwarder {
                 Runner::new(&shared, own, link)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let io = listen::backend(&config).map_err(Failure::usage)?;
-        let ports = open_ports(&config, supervisor)?;
         let filters = Arc::<FilterBook>::default();
         let cores = &machine.cores;
         let listening = listen::start(&followed, io, ports, cores, clock, &ring, &ingest, &filters)
@@ -145,6 +137,7 @@ impl Forwarder {
             hearts: [listening.hearts(), &upload_hearts].concat(),
             spool: keepers.view(),
             refused_reload: Mutex::default(),
+            sandbox,
             lag_ms: AtomicU64::new(0),
         });
         if let Some(listener) = watcher {
@@ -184,6 +177,8 @@ impl Forwarder {
     ) -> Result<(), ConfigError> {
         let outcome = read.and_then(|mut config| {
             config.follows(&self.config(), Some(file))?;
+            let allowed = self.view.sandbox.allows(&config);
+            allowed.map_err(|what| ConfigError::of_file(file, what))?;
             config.listen.connections_max = connections_allowed(config.listen.connections_max);
             let config = Arc::new(config);
             let upstream = Upstream::new(config.clone(), self.view.clock)
@@ -372,54 +367,13 @@ impl Stopper {
     }
 }
 
-fn open_ports(config: &Config, supervisor: &mut Supervisor) -> Result<Vec<Port>, Failure> {
-    let given = supervisor.take_given();
-    let ports =
-        listen::open(config, given, |given| supervisor.let_go(given)).map_err(Failure::usage)?;
-    for port in ports.iter().filter(|port| !port.is_given()) {
-        supervisor.keep(port.listener(), port.address());
-    }
-    Ok(ports)
-}
-
 fn make_counters(count: usize) -> Vec<Arc<Counters>> {
     (0..count).map(|_| Arc::default()).collect()
 }
 
-/// As many descriptors as the hard limit allows. Gives how many of them connections may use: without
-/// a reserve neither a token could be fetched nor a body sent once senders have taken them all.
-fn connections_allowed(connections_max: usize) -> usize {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return connections_max;
-    };
-    let allowed = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(_) => soft,
-    };
-    let reserve = DESCRIPTORS_OWN.min(allowed / 2);
-    let for_connections = usize::try_from(allowed - reserve).unwrap_or(usize::MAX);
-    if for_connections < connections_max {
-        tracing::warn!(
-            allowed,
-            connections_max,
-            "too few descriptors for listen.connections_max: no more than {for_connections} \
-             connections are taken; raise LimitNOFILE"
-        );
-    }
-    connections_max.min(for_connections)
-}
-
-fn bind_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).map_err(|error| {
-        Failure::usage(format!(
-            "metrics.listen = \"{address}\": cannot listen there: {error}; choose another port or \
-             \"off\""
-        ))
-    })
-}
-
 fn start_watcher(listener: TcpListener, view: Arc<View>) {
     let watch = move || {
+        sandbox::narrow(Kind::Watch);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -457,6 +411,7 @@ fn start_uploaders(
                     if let Some(core) = core {
                         pin::to_core(core, "an uploader");
                     }
+                    sandbox::narrow(Kind::Upload);
                     upload::run_thread(uploader)
                 })
                 .map_err(|error| Failure::running(format!("an uploader cannot start: {error}")))

@@ -472,7 +472,7 @@ const MISTAKES: &[Mistake] = &[
         END,
         "[output]\npath = \"/var\"\n",
         &[
-            ":14: output: unknown key; sections are listen, map, filter, batch, sentinel, destination, spool, runtime, metrics, log",
+            ":14: output: unknown key; sections are listen, map, filter, batch, sentinel, destination, spool, runtime, metrics, log, sandbox",
         ],
     ),
     mistake(
@@ -807,6 +807,16 @@ const MISTAKES: &[Mistake] = &[
         TCP,
         "tcp = [\"0.0.0.0:514\", \"127.0.0.1:514\"]",
         &[":2: listen.tcp = \"127.0.0.1:514\": 0.0.0.0:514 already takes these connections; each"],
+    ),
+    mistake(
+        END,
+        "[sandbox]\nmode = \"atuo\"\n",
+        &[":15: sandbox.mode = \"atuo\": unknown; did you mean \"auto\"?"],
+    ),
+    mistake(
+        END,
+        "[sandbox]\nmode = true\n",
+        &[":15: sandbox.mode = true: not text; \"auto\", \"require\" or \"off\""],
     ),
     mistake(
         END,

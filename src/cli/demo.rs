@@ -71,10 +71,11 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let rate = Rate::per_second(args.rate)
         .ok_or_else(|| Failure::usage(format!("--rate {}: not a rate", args.rate)))?;
-    let _log = start_log(&Log {
+    let mut log = start_log(&Log {
         level: tracing::Level::WARN,
         format: LogFormat::Text,
     })?;
+    log.start_thread();
     let clock = Clock::start();
     let machine = Machine::read();
     let folder = tempfile::tempdir().map_err(Failure::running)?;

@@ -8,7 +8,8 @@ pub(super) use logging::start_log;
 use super::Failure;
 use crate::clock::Clock;
 use crate::config::{Loaded, Machine};
-use crate::run::{Forwarder, Report, View};
+use crate::run::{Opened, Report, View};
+use crate::sandbox::{self, Entrance, Kind};
 use crate::supervisor::{Notice, Supervisor};
 use attend::Attendant;
 use std::io::{self, Write as _};
@@ -55,7 +56,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     })?;
     let machine = Machine::read();
     let loaded = Loaded::read(&args.config, &machine).map_err(Failure::usage)?;
-    let logging = start_log(&loaded.config.log)?;
+    let mut logging = start_log(&loaded.config.log)?;
     for warning in loaded.warnings_in(&args.config) {
         tracing::warn!("{warning}");
     }
@@ -69,7 +70,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         let _inside = runtime.enter();
         (Signals::new()?, listen(SignalKind::hangup())?)
     };
-    let forwarder = Forwarder::start_under(&mut supervisor, loaded.config, &machine, clock)?;
+    let entrance = Entrance::new(&loaded.config, &args.config);
+    let opened = Opened::new(&mut supervisor, loaded.config, clock)?;
+    let sandbox = entrance.enter()?;
+    logging.start_thread();
+    sandbox.log();
+    let forwarder = opened.start(&machine, sandbox)?;
+    sandbox::narrow(Kind::Main);
     announce(&forwarder.view());
     supervisor.tell(&Notice::Ready);
     let attendant = Attendant {

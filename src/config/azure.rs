@@ -38,6 +38,19 @@ impl EndpointUrl {
         }
     }
 
+    /// The port, by the scheme if none is written.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let place = rest.split('/').next().unwrap_or_default();
+        let behind = match place.rsplit_once(']') {
+            Some((_, behind)) => behind,
+            None => place,
+        };
+        let written = behind.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        written.unwrap_or(if scheme == "http" { 80 } else { 443 })
+    }
+
     /// True for this machine's own addresses, the only ones that plain `http` may go to.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

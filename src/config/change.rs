@@ -6,7 +6,7 @@
 use super::finding::Finding;
 use super::{
     Batch, Config, Destination, Durability, Listen, Log, LogFormat, Map, Metrics, Runtime,
-    Sentinel, Spool, WhenFull, bytes_text,
+    Sandbox, Sentinel, Spool, WhenFull, bytes_text,
 };
 use std::fmt::Display;
 
@@ -25,6 +25,7 @@ pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
         runtime,
         metrics,
         log,
+        sandbox,
     } = old;
     of_listen(&mut fixed, listen, &new.listen);
     of_map(map);
@@ -35,6 +36,7 @@ pub(super) fn restart_needed(old: &Config, new: &Config) -> Vec<Finding> {
     of_runtime(&mut fixed, runtime, &new.runtime);
     of_metrics(&mut fixed, metrics, &new.metrics);
     of_log(&mut fixed, log, &new.log);
+    of_sandbox(&mut fixed, sandbox, &new.sandbox);
     fixed.0
 }
 
@@ -207,6 +209,12 @@ fn of_log(fixed: &mut Fixed, old: &Log, new: &Log) {
     });
 }
 
+/// What was given up cannot be had again.
+fn of_sandbox(fixed: &mut Fixed, old: &Sandbox, new: &Sandbox) {
+    let Sandbox { mode } = old;
+    fixed.key("sandbox.mode", mode, &new.mode, |mode| quoted(mode.name()));
+}
+
 fn quoted(value: impl Display) -> String {
     format!("\"{value}\"")
 }
@@ -294,6 +302,11 @@ mod tests {
                 "listen = \"off\"",
                 "metrics.listen = \"off\": it is \"127.0.0.1:9514\" in the running program; needs a \
                  restart",
+            ),
+            (
+                "mode = \"auto\"",
+                "mode = \"off\"",
+                "sandbox.mode = \"off\": it is \"auto\" in the running program; needs a restart",
             ),
             (
                 "format = \"text\"",

@@ -14,8 +14,8 @@ use super::finding::Finding;
 use super::value::{self, Wrong};
 use super::{
     Batch, BodyReading, Config, Durability, FramingChoice, GzipLevel, Io, Listen, Loaded, Log,
-    LogFormat, Machine, Map, Metrics, Rule, Runtime, SecretFrom, Semicolon, Sentinel, Spool,
-    TimeGenerated, Unparsed, WhenFull, destination, identity_keys, relations,
+    LogFormat, Machine, Map, Metrics, Rule, Runtime, Sandbox, SandboxMode, SecretFrom, Semicolon,
+    Sentinel, Spool, TimeGenerated, Unparsed, WhenFull, destination, identity_keys, relations,
 };
 use crate::limits::{
     BODY_BYTES_LEAST, BODY_RAW_BYTES_DEFAULT, BODY_RAW_BYTES_MOST, BODY_WIRE_BYTES_DEFAULT,
@@ -108,6 +108,7 @@ fn config<'t>(
     let runtime = runtime(top.section("runtime", "runtime", false), machine);
     let metrics = metrics(top.section("metrics", "metrics", false));
     let log = log(top.section("log", "log", false));
+    let sandbox = sandbox(top.section("sandbox", "sandbox", false));
     top.close();
     Some(Config {
         listen,
@@ -120,6 +121,7 @@ fn config<'t>(
         runtime,
         metrics,
         log,
+        sandbox,
     })
 }
 
@@ -463,6 +465,19 @@ fn log(mut section: Section<'_, '_, '_>) -> Log {
     };
     section.close();
     log
+}
+
+fn sandbox(mut section: Section<'_, '_, '_>) -> Sandbox {
+    const MODES: &[(&str, SandboxMode)] = &[
+        ("auto", SandboxMode::Auto),
+        ("require", SandboxMode::Require),
+        ("off", SandboxMode::Off),
+    ];
+    let mode = section.or("mode", SandboxMode::Auto, |written| {
+        value::choice(written, MODES)
+    });
+    section.close();
+    Sandbox { mode }
 }
 
 fn stream_default() -> StreamName {

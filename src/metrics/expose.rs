@@ -26,6 +26,8 @@ pub struct Gauges {
     pub uptime: Duration,
     /// How connections are waited for.
     pub io: &'static str,
+    /// The layers of the sandbox, and whether each is on.
+    pub sandbox: Vec<(&'static str, bool)>,
     /// Connections open.
     pub connections_open: usize,
     /// Pages that wait for an uploader.
@@ -374,6 +376,16 @@ fn state(text: &mut String, gauges: &Gauges) {
             "1 while the spool cannot be written and rows are held in memory only.",
             f64::from(u8::from(spool.is_failing)),
         );
+    }
+    head(
+        text,
+        "sandbox_layer",
+        "gauge",
+        "1 while the layer of the sandbox is on.",
+    );
+    for (layer, is_on) in &gauges.sandbox {
+        let value = u8::from(*is_on);
+        let _ = writeln!(text, "{PREFIX}sandbox_layer{{layer=\"{layer}\"}} {value}");
     }
     head(
         text,

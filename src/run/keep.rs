@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Durability, WhenFull};
 use crate::failure::Failure;
 use crate::limits::SPOOL_SEGMENT_BYTES;
+use crate::sandbox::{self, Kind};
 use crate::spool::disk::Disk;
 use crate::spool::files::Folder;
 use crate::spool::thread::{Folders, Link, Standing, Start};
@@ -28,28 +29,18 @@ pub(super) struct SpoolView {
     pub(super) standing: Arc<Standing>,
 }
 
-impl Keepers {
-    /// Takes the spool and starts its keepers, with a link for each uploader; links of nothing if
-    /// there is to be no spool.
+/// The spool, taken by this program if there is to be one.
+pub(super) struct Claimed(Option<(Settings, Claim)>);
+
+impl Claimed {
+    /// Takes the spool.
     ///
     /// # Errors
     /// The folder cannot be ours: no rights, no folder, another process has it. That its disk is full
     /// or fails is no error: bodies stay in memory, and it is tried again.
-    pub(super) fn start(
-        config: &Config,
-        clock: Clock,
-    ) -> Result<(Keepers, Vec<Option<Link>>), Failure> {
-        let count = config.runtime.upload_cores;
-        let settings = match settings(config) {
-            Some(settings) => settings,
-            None => {
-                let none = Keepers {
-                    threads: Vec::new(),
-                    _claim: None,
-                    view: None,
-                };
-                return Ok((none, (0..count).map(|_| None).collect()));
-            }
+    pub(super) fn new(config: &Config) -> Result<Claimed, Failure> {
+        let Some(settings) = settings(config) else {
+            return Ok(Claimed(None));
         };
         let root = &config.spool.directory;
         let mut claim = Claim {
@@ -62,6 +53,31 @@ impl Keepers {
             }
             tracing::error!(%error, "the spool cannot be used; going on in memory, and trying again");
         }
+        Ok(Claimed(Some((settings, claim))))
+    }
+}
+
+impl Keepers {
+    /// Starts the keepers of a spool, with a link for each uploader; links of nothing if there is to
+    /// be no spool.
+    ///
+    /// # Errors
+    /// There is no thread for a keeper.
+    pub(super) fn start(
+        config: &Config,
+        claimed: Claimed,
+        clock: Clock,
+    ) -> Result<(Keepers, Vec<Option<Link>>), Failure> {
+        let count = config.runtime.upload_cores;
+        let root = &config.spool.directory;
+        let Claimed(Some((settings, claim))) = claimed else {
+            let none = Keepers {
+                threads: Vec::new(),
+                _claim: None,
+                view: None,
+            };
+            return Ok((none, (0..count).map(|_| None).collect()));
+        };
         let claim = Arc::new(Mutex::new(claim));
         let view = SpoolView {
             space: Arc::new(Space::new(
@@ -80,6 +96,7 @@ impl Keepers {
                 folders: part_of(Arc::clone(&claim), index, count),
                 clock,
                 standing: view.standing.clone(),
+                begin: || sandbox::narrow(Kind::Spool),
             };
             let (link, thread) = spool::thread::start(start).map_err(|error| {
                 Failure::running(format!("a keeper of the spool cannot start: {error}"))

@@ -11,6 +11,7 @@ use crate::log::safe_text;
 use crate::metrics::expose::{self, BodyGauges, Gauges, RuleGauges, SpoolGauges};
 use crate::metrics::{Counter, Counters, FilterBook, Latency, Snapshot};
 use crate::ring::Ring;
+use crate::sandbox::Sandbox;
 use crate::spool::Health;
 use crate::upload::rules::{RuleReport, Standing};
 use crate::upload::{self, Upstream};
@@ -42,6 +43,7 @@ pub struct View {
     pub(super) spool: Option<SpoolView>,
     /// Why the configuration was refused when it was last read again; nothing if it was not.
     pub(super) refused_reload: Mutex<Option<String>>,
+    pub(super) sandbox: Sandbox,
     /// How far behind the uploads are, in milliseconds.
     pub(super) lag_ms: AtomicU64,
 }
@@ -121,6 +123,11 @@ impl View {
         Gauges {
             uptime: now.since(self.started_at),
             io: self.io(),
+            sandbox: self
+                .sandbox
+                .layers()
+                .map(|(layer, is_on)| (layer.name(), is_on))
+                .collect(),
             connections_open: usize::try_from(accepted.saturating_sub(closed_connections))
                 .unwrap_or(usize::MAX),
             pages_waiting: self.ring.pages_waiting(),

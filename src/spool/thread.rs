@@ -70,6 +70,8 @@ pub struct Start<D> {
     pub clock: Clock,
     /// Where it says how it is.
     pub standing: Arc<Standing>,
+    /// Called by its thread before anything else.
+    pub begin: fn(),
 }
 
 /// Starts a keeper. Its thread ends when [`Event::Closed`] was sent, or the link is dropped.
@@ -114,7 +116,9 @@ fn run<D: Disk>(start: Start<D>, asked: &Receiver<Command>, told: &UnboundedSend
         mut folders,
         clock,
         standing,
+        begin,
     } = start;
+    begin();
     let mut waiting = Vec::new();
     let Some(folders) = wait_for_disk(&mut folders, &mut waiting, asked, told, clock, |health| {
         standing.set(index, &health);

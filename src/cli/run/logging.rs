@@ -3,10 +3,13 @@
 use super::Failure;
 use crate::config::{Log, LogFormat};
 use crate::limits::LOG_LINES_QUEUED_MAX;
+use crate::sandbox::{self, Kind};
 use std::io::{self, IsTerminal};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -15,11 +18,30 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// The log that runs. When it is dropped it waits a moment for the last lines.
 pub(in crate::cli) struct Logging {
-    _last_lines: WorkerGuard,
+    last_lines: Option<WorkerGuard>,
+    queue: Arc<OnceLock<NonBlocking>>,
     filter: reload::Handle<Targets, Registry>,
 }
 
 impl Logging {
+    /// Writes by a thread of its own from now on: whoever reads our standard error may stall, and must
+    /// not stall the shards with it. Lines that find no room in the queue are dropped. Until then each
+    /// line is written by whoever has it to tell.
+    pub(in crate::cli) fn start_thread(&mut self) {
+        // a thread has the rights of the one that starts it
+        let starting = thread::spawn(|| {
+            sandbox::narrow(Kind::Log);
+            NonBlockingBuilder::default()
+                .buffered_lines_limit(LOG_LINES_QUEUED_MAX)
+                .thread_name("log")
+                .finish(io::stderr())
+        });
+        if let Ok((queue, last_lines)) = starting.join() {
+            let _ = self.queue.set(queue);
+            self.last_lines = Some(last_lines);
+        }
+    }
+
     /// Logs from this level on, from now on.
     pub(super) fn set_level(&self, level: Level) {
         if let Err(error) = self.filter.reload(filter(level)) {
@@ -28,18 +50,41 @@ impl Logging {
     }
 }
 
-/// Logs to standard error, by the configuration, through a thread of its own: whoever reads our
-/// standard error may stall, and must not stall the shards with it. Lines that find no room in the
-/// queue are dropped.
+/// Where lines go: to the thread, or as long as there is none to standard error.
+enum Outlet {
+    Queue(NonBlocking),
+    Direct(io::Stderr),
+}
+
+impl io::Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Outlet::Queue(queue) => queue.write_all(bytes),
+            Outlet::Direct(stderr) => stderr.write_all(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs to standard error, by the configuration.
 ///
 /// # Errors
 /// Logging has been set up before.
 pub(in crate::cli) fn start_log(log: &Log) -> Result<Logging, Failure> {
     let (filter, handle) = reload::Layer::new(filter(log.level));
-    let (writer, last_lines) = NonBlockingBuilder::default()
-        .buffered_lines_limit(LOG_LINES_QUEUED_MAX)
-        .thread_name("log")
-        .finish(io::stderr());
+    let queue = Arc::<OnceLock<NonBlocking>>::default();
+    let behind = Arc::clone(&queue);
+    let writer = move || match behind.get() {
+        Some(queue) => Outlet::Queue(queue.clone()),
+        None => Outlet::Direct(io::stderr()),
+    };
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(writer);
@@ -50,7 +95,8 @@ pub(in crate::cli) fn start_log(log: &Log) -> Result<Logging, Failure> {
     }
     .map_err(Failure::running)?;
     Ok(Logging {
-        _last_lines: last_lines,
+        last_lines: None,
+        queue,
         filter: handle,
     })
 }
