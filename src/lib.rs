@@ -33,7 +33,7 @@
 //! Beside the way: [`config`] (text to checked values), [`limits`] (every bound, with its reason),
 //! [`clock`] (time as a value), [`columns`] (the table that rows are for), [`metrics`] (the closed set of counters and the identity that they
 //! keep), [`heart`] (whether every loop goes round), [`watch`] (the server behind `/metrics`), [`supervisor`] (what systemd and we say to each
-//! other), [`log`], [`failure`], [`pin`] (threads that stay on a core), [`planted`] (mistakes that the simulator must find; none in a program
+//! other), [`log`], [`failure`], [`pin`] (threads that stay on a core), [`sandbox`] (rights that the running program gives up), [`planted`] (mistakes that the simulator must find; none in a program
 //! for use), [`check`] (what is wrong on the way, and what helps), [`cli`] (the commands), and [`run`], the only place that knows all stages.
 //!
 //! Before the way: [`azure`] (templates of what to send to, and a configuration that fits what they
@@ -46,7 +46,8 @@
 //!   every row is held, uploaded, in quarantine, or counted as lost with its reason ([`metrics`]).
 //! - **Nothing is unbounded.** Each buffer, queue, wait and retry has its bound in [`limits`].
 //! - **Nothing a stranger sends can panic us**; there is no unsafe code but in one file of [`deflate`] and
-//!   two of [`parse`], where it lets the compiler use what the processor has.
+//!   two of [`parse`], where it lets the compiler use what the processor has, and in one of [`sandbox`]
+//!   that is in no program for use.
 //! - **Pure modules** have no socket, no clock, no disk: time and configuration are arguments.
 //! - glommio is known to [`listen`] alone, and there to two files; tokio to two others of it, and to
 //!   [`client`], [`auth`], [`upload`], [`watch`], [`run`], [`check`], [`emulator`] and [`cli`]. `tokio::sync`, which belongs to no runtime, is what

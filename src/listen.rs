@@ -391,13 +391,10 @@ impl Listening {
                 counters: counters.clone(),
             };
             let name = "accept".to_owned();
-            match thread::Builder::new()
-                .name(name)
-                .spawn(move || {
-                    sandbox::narrow(Kind::Accept);
-                    acceptor.run();
-                })
-            {
+            match thread::Builder::new().name(name).spawn(move || {
+                sandbox::narrow(Kind::Accept);
+                acceptor.run();
+            }) {
                 Ok(thread) => self.threads.push(thread),
                 Err(error) => {
                     tracing::error!(%error, "cannot start a thread that accepts");

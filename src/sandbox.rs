@@ -40,7 +40,6 @@ mod plan;
 pub use calls::Kind;
 
 use crate::config::{Config, SandboxMode};
-use crate::failure::Failure;
 use plan::Plan;
 use std::net::ToSocketAddrs;
 use std::path::Path;
@@ -126,7 +125,9 @@ impl Sandbox {
                 .iter()
                 .any(|(other, standing)| *other == layer && standing.is_ok())
         };
-        Layer::ALL.into_iter().map(move |layer| (layer, is_on(layer)))
+        Layer::ALL
+            .into_iter()
+            .map(move |layer| (layer, is_on(layer)))
     }
 
     /// Whether a layer is on.
@@ -199,7 +200,7 @@ impl Entrance {
     ///
     /// # Errors
     /// The sandbox is required, and an essential layer cannot be had.
-    pub fn enter(self) -> Result<Sandbox, Failure> {
+    pub fn enter(self) -> Result<Sandbox, String> {
         if self.mode == SandboxMode::Off {
             return Ok(Sandbox::none());
         }
@@ -215,10 +216,10 @@ impl Entrance {
             if let (Err(why), true) = (standing, layer.is_essential())
                 && self.mode == SandboxMode::Require
             {
-                return Err(Failure::usage(format!(
+                return Err(format!(
                     "sandbox.mode = \"require\": {}: {why}; \"auto\" goes on without it",
                     layer.name()
-                )));
+                ));
             }
         }
         let sandbox = Sandbox {
@@ -233,10 +234,8 @@ impl Entrance {
 /// Gives up what a thread of this kind does not need. To be called by it, once it has what it needs to
 /// begin; does nothing outside of a sandbox.
 pub fn narrow(kind: Kind) {
-    if NARROWS.get() != Some(&true) {
-        return;
-    }
-    if let Err(why) = calls::keep_to(kind) {
+    let is_inside = NARROWS.get() == Some(&true);
+    if is_inside && let Err(why) = calls::keep_to(kind) {
         tracing::error!(?kind, %why, "a thread keeps the system calls of all");
     }
     #[cfg(feature = "self-attack")]

@@ -13,9 +13,10 @@ use super::Failure;
 use super::config::print;
 use crate::config::{
     AZURE_CLIENT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_TENANT_ID, Application, Assigned, Config,
-    Durability, FramingChoice, Identity, Io, Loaded, Machine, ManagedIdentity, Sentinel, WhenFull,
-    bytes_text, time_text,
+    Durability, FramingChoice, Identity, Io, Loaded, Machine, ManagedIdentity, SandboxMode,
+    Sentinel, WhenFull, bytes_text, time_text,
 };
+use crate::sandbox;
 
 /// Check a configuration; with --live, everything from this machine to the table in Sentinel.
 ///
@@ -113,6 +114,7 @@ fn summary(file: &Path, loaded: &Loaded, machine: &Machine) -> String {
             None => "off".into(),
         },
     );
+    line("sandbox", confinement(config));
     for warning in loaded.warnings_in(file) {
         let _ = writeln!(text, "warning: {warning}");
     }
@@ -260,6 +262,26 @@ fn memory(config: &Config) -> String {
     )
 }
 
+/// What is given up, by what this machine has: each layer is tried, by a thread that ends with it.
+fn confinement(config: &Config) -> String {
+    let mode = config.sandbox.mode;
+    if mode == SandboxMode::Off {
+        return "none".into();
+    }
+    let offered = sandbox::offered();
+    let named = |is_wanted: bool| {
+        let layers = offered.iter();
+        let layers = layers.filter(|(_, standing)| standing.is_ok() == is_wanted);
+        let names: Vec<&str> = layers.map(|(layer, _)| layer.name()).collect();
+        names.join(", ")
+    };
+    let missing = match named(false) {
+        none if none.is_empty() => none,
+        layers => format!("; this machine lacks {layers}"),
+    };
+    format!("{}: {}{missing}", mode.name(), named(true))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +327,7 @@ client_id = "01234567-89ab-cdef-0123-456789abcdef"
             "cores      1 ingest, 3 upload, on 4; pinned; up to 30 s to stop\n",
             "memory     up to 209 MiB",
             "metrics    http://0.0.0.0:9514/metrics\n",
+            "sandbox    auto: capabilities, no_new_privs",
             "warning: ",
             "metrics are shown beyond this machine",
         ] {

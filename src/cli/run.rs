@@ -72,7 +72,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     };
     let entrance = Entrance::new(&loaded.config, &args.config);
     let opened = Opened::new(&mut supervisor, loaded.config, clock)?;
-    let sandbox = entrance.enter()?;
+    let sandbox = entrance.enter().map_err(Failure::usage)?;
     logging.start_thread();
     sandbox.log();
     let forwarder = opened.start(&machine, sandbox)?;

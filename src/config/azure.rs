@@ -47,7 +47,9 @@ impl EndpointUrl {
             Some((_, behind)) => behind,
             None => place,
         };
-        let written = behind.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let written = behind
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
         written.unwrap_or(if scheme == "http" { 80 } else { 443 })
     }
 

@@ -5,8 +5,8 @@
 
 use super::finding::Finding;
 use super::{
-    Batch, Config, Destination, Durability, Listen, Log, LogFormat, Map, Metrics, Runtime,
-    Sandbox, Sentinel, Spool, WhenFull, bytes_text,
+    Batch, Config, Destination, Durability, Listen, Log, LogFormat, Map, Metrics, Runtime, Sandbox,
+    Sentinel, Spool, WhenFull, bytes_text,
 };
 use std::fmt::Display;
 

@@ -72,6 +72,12 @@ impl View {
         self.io.name()
     }
 
+    /// What was given up.
+    #[must_use]
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     /// Address of the metrics server, if there is one.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {

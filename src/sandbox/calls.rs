@@ -430,7 +430,10 @@ mod tests {
             (libc::SYS_socket, vec![Kind::Upload]),
             (libc::SYS_accept4, vec![Kind::Accept, Kind::Watch]),
             (libc::SYS_io_uring_setup, vec![Kind::IngestStart]),
-            (libc::SYS_io_uring_enter, vec![Kind::IngestStart, Kind::Ingest]),
+            (
+                libc::SYS_io_uring_enter,
+                vec![Kind::IngestStart, Kind::Ingest],
+            ),
             (libc::SYS_pwrite64, vec![Kind::Spool]),
             (libc::SYS_seccomp, vec![Kind::IngestStart]),
         ] {

@@ -37,18 +37,18 @@ pub(super) fn reduce(plan: &Plan) -> Standing {
 pub(super) fn drop_all(plan: &Plan) -> Standing {
     let now = capabilities(None).map_err(|error| error.to_string())?;
     let stays = now.permitted & CapabilitySet::DAC_OVERRIDE;
-    if stays.is_empty() {
+    // what root has by it must not count for the look
+    keep(stays, CapabilitySet::empty())?;
+    let foreign = foreign_file(plan).filter(|_| !stays.is_empty());
+    let Some(file) = foreign else {
         return forgo_all();
-    }
-    keep(CapabilitySet::empty(), CapabilitySet::empty())
-        .and_then(|()| match foreign_file(plan) {
-            None => Ok(()),
-            Some(file) => Err(format!(
-                "{} cannot be used without CAP_DAC_OVERRIDE, which is kept for it: give it to the user \
-                 that runs cefline",
-                file.display()
-            )),
-        })
+    };
+    keep(stays, stays)?;
+    Err(format!(
+        "{} cannot be used without CAP_DAC_OVERRIDE, which is kept for it: give it to the user that \
+         runs cefline",
+        file.display()
+    ))
 }
 
 /// Keeps nothing.

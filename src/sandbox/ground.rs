@@ -14,7 +14,11 @@ const FILES_ABI: ABI = ABI::V5;
 /// Gives up all files and ports but those of the plan.
 pub(super) fn stay_on(plan: &Plan) -> Vec<(Layer, Standing)> {
     let mut layers = offered();
-    let is_on = |layer| layers.iter().any(|(other, standing)| *other == layer && standing.is_ok());
+    let is_on = |layer| {
+        layers
+            .iter()
+            .any(|(other, standing)| *other == layer && standing.is_ok())
+    };
     let (files, network, scope) = (
         is_on(Layer::Files),
         is_on(Layer::Network),
@@ -74,9 +78,9 @@ fn restrict(plan: &Plan, files: bool, network: bool, scope: bool) -> Result<(), 
     }
     if network {
         let ports = plan.ports.iter();
-        rules = rules.add_rules(ports.map(|port| {
-            Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp))
-        }))?;
+        rules = rules.add_rules(
+            ports.map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp))),
+        )?;
     }
     rules.restrict_self().map(drop)
 }

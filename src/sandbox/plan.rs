@@ -13,8 +13,26 @@ use std::path::{Path, PathBuf};
 
 /// Folders that hold so much else that only the file itself is meant.
 const WIDE: &[&str] = &[
-    "/", "/boot", "/dev", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys",
-    "/tmp", "/usr", "/usr/local", "/usr/local/etc", "/var", "/var/lib", "/var/run", "/var/tmp",
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/usr/local/etc",
+    "/var",
+    "/var/lib",
+    "/var/run",
+    "/var/tmp",
 ];
 
 /// What names are looked up by. Where our user has no rights of root's, all files of `/etc` may be
@@ -232,7 +250,10 @@ mod tests {
             ("/etc/cefline/cefline.toml", "/etc/cefline"),
             ("/etc/cefline.toml", "/etc/cefline.toml"),
             ("/cefline.toml", "/cefline.toml"),
-            ("/run/secrets/azure/tokens/token", "/run/secrets/azure/tokens"),
+            (
+                "/run/secrets/azure/tokens/token",
+                "/run/secrets/azure/tokens",
+            ),
             ("/run/token", "/run/token"),
         ] {
             assert_eq!(around(Path::new(file)), Path::new(stands_for), "{file}");

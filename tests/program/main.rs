@@ -34,6 +34,7 @@ mod process;
 mod receiving;
 mod reload;
 mod rig;
+mod sandbox;
 #[path = "../support/skip.rs"]
 mod skip;
 mod spool;

@@ -321,7 +321,13 @@ fn another_destination_takes_what_comes_and_what_waits_and_nothing_is_lost() {
     const ROWS: u64 = 20_000;
     let _machine = beside_others();
     let emulators = [(); 3].map(|()| EmulatorProcess::start(&["--minute-bytes", "1000000000000"]));
-    let forwarder = ForwarderProcess::start(&emulators[0], KEYS);
+    // all are on one address: only their ports tell them apart, and the sandbox keeps to those that
+    // were named at the start
+    let keys = Keys {
+        more: "[batch]\nlinger = \"50 ms\"\n[log]\nlevel = \"error\"\n[sandbox]\nmode = \"off\"",
+        ..KEYS
+    };
+    let forwarder = ForwarderProcess::start(&emulators[0], keys);
     let good = fs::read_to_string(&forwarder.config).unwrap();
     let (before, _) = good.split_once("[sentinel]\n").unwrap();
     let config_for = |emulator: &EmulatorProcess| {

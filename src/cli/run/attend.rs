@@ -8,6 +8,7 @@ use crate::config::{Loaded, Machine};
 use crate::limits::{DRAIN_READ_TIME, RELOAD_FINDINGS_LOGGED_MAX, STOP_COUNT_TIME, WATCHDOG_FEEDS};
 use crate::metrics::{Counter, Snapshot};
 use crate::run::{Forwarder, Report, View};
+use crate::sandbox::Layer;
 use crate::supervisor::{Notice, Supervisor};
 use std::path::PathBuf;
 use std::thread;
@@ -133,6 +134,13 @@ impl Attendant {
                 let findings = error.to_string();
                 for finding in findings.lines().take(RELOAD_FINDINGS_LOGGED_MAX) {
                     tracing::error!("{finding}");
+                }
+                let is_confined = forwarder.view().sandbox().has(Layer::Files);
+                if is_confined && findings.contains("permission denied") {
+                    tracing::error!(
+                        "the sandbox leaves the folders of the files that were named at the start: a \
+                         file in another folder needs a restart"
+                    );
                 }
                 let count = error.findings().len();
                 tracing::error!(
