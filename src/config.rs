@@ -14,9 +14,8 @@
 //! When it is read again while the program runs, `change` says what needs a restart.
 //!
 //! [`parse`] is pure and ends before `files`; [`Config::read`] and [`Loaded::read`] do all of it.
-//! The set of known keys is what `sections` asks for: there is no second list of them that could
-//! differ. `reference.toml` beside this file explains every key, and a test holds it against the
-//! defaults.
+//! The set of known keys is what `sections` asks for: there is no second list. `reference.toml` beside
+//! this file explains every key, and a test holds it against the defaults.
 //!
 //! A message never repeats the value of an unknown key, nor source lines of broken TOML: people
 //! do write secrets there.

@@ -816,7 +816,7 @@ const MISTAKES: &[Mistake] = &[
     mistake(
         END,
         "[sandbox]\nmode = true\n",
-        &[":15: sandbox.mode = true: not text; \"auto\", \"require\" or \"off\""],
+        &[":15: sandbox.mode = true: true or false, not text in quotes; one of \"auto\""],
     ),
     mistake(
         END,

@@ -135,6 +135,13 @@ fn the_service_may_call_what_the_program_is_made_of() {
         "renameat2",
         "unlinkat",
         "getrandom",
+        // the program's own sandbox
+        "prctl",
+        "capset",
+        "seccomp",
+        "landlock_create_ruleset",
+        "landlock_add_rule",
+        "landlock_restrict_self",
     ] {
         assert!(allowed.contains(needed), "{needed} is not allowed");
     }

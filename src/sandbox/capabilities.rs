@@ -78,7 +78,11 @@ fn keep(permitted: CapabilitySet, effective: CapabilitySet) -> Standing {
         effective,
         inheritable: CapabilitySet::empty(),
     };
-    set_capabilities(None, sets).map_err(|error| error.to_string())
+    match set_capabilities(None, sets) {
+        // where the call is refused there may be none to give up
+        Err(_) if capabilities(None).is_ok_and(|now| now == sets) => Ok(()),
+        set => set.map_err(|error| error.to_string()),
+    }
 }
 
 /// A file of the plan that this thread, as it is now, can see and not use.
@@ -88,7 +92,11 @@ fn foreign_file(plan: &Plan) -> Option<PathBuf> {
         opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     };
     let named = plan.named.iter().find(unreadable).cloned();
-    named.or_else(|| foreign_below(plan.spool.as_deref()?, SPOOL_DEPTH))
+    named.or_else(|| {
+        let written = plan.written()?;
+        let is_there = plan.spool.as_deref() == Some(written);
+        foreign_below(written, if is_there { SPOOL_DEPTH } else { 0 })
+    })
 }
 
 /// A folder of another user, or a file that cannot be written.

@@ -74,7 +74,7 @@ fn restrict(plan: &Plan, files: bool, network: bool, scope: bool) -> Result<(), 
         rules = rules
             .add_rules(path_beneath_rules(&plan.read, read))?
             .add_rules(path_beneath_rules(&plan.read_files_in, AccessFs::ReadFile))?
-            .add_rules(path_beneath_rules(&plan.write, read | changes()))?;
+            .add_rules(path_beneath_rules(plan.written(), read | changes()))?;
     }
     if network {
         let ports = plan.ports.iter();

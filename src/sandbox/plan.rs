@@ -94,8 +94,6 @@ pub(super) struct Plan {
     pub(super) read: Vec<PathBuf>,
     /// Folders of which the files may be read.
     pub(super) read_files_in: Vec<PathBuf>,
-    /// Folders to write.
-    pub(super) write: Vec<PathBuf>,
     /// Files, and a folder, that must be readable.
     pub(super) named: Vec<PathBuf>,
     /// The folder of the spool, if there is to be one.
@@ -126,9 +124,11 @@ impl Plan {
             plan.named.push(arc.tokens_directory.clone());
             plan.read_at(&arc.tokens_directory);
         }
-        for path in SHARED.iter().chain(MACHINE) {
+        plan.read.extend(SHARED.iter().map(PathBuf::from));
+        for path in SHARED {
             plan.read_at(Path::new(path));
         }
+        plan.read.extend(MACHINE.iter().map(PathBuf::from));
         for name in CERTIFICATE_VARIABLES {
             for path in env::var_os(name).iter().flat_map(env::split_paths) {
                 plan.read_at(&path);
@@ -138,19 +138,13 @@ impl Plan {
         if !is_root {
             plan.read_files_in.push("/etc".into());
         }
-        for path in NAMES {
-            plan.read_at(Path::new(path));
-        }
+        plan.read.extend(NAMES.iter().map(PathBuf::from));
         // what links lead to is replaced in its folder
         if let Ok(target) = Path::new("/etc/resolv.conf").canonicalize() {
             plan.read_around(&target);
         }
         if config.spool.durability != Durability::Memory {
-            let folder = &config.spool.directory;
-            plan.spool = Some(folder.clone());
-            // whoever takes it later, when the disk is well again, makes it there
-            let there = folder.ancestors().find(|folder| folder.exists());
-            plan.write.extend(there.map(Path::to_owned));
+            plan.spool = Some(config.spool.directory.clone());
         }
         plan.ports = config.ports_out().iter().map(|(port, _)| *port).collect();
         plan.ports.push(DNS_PORT);
@@ -161,6 +155,15 @@ impl Plan {
         plan
     }
 
+    /// The folder to write, if there is to be a spool: its own. While that is not there, since its disk
+    /// fails, the one that it is to be made in later.
+    pub(super) fn written(&self) -> Option<&Path> {
+        self.spool
+            .as_ref()?
+            .ancestors()
+            .find(|folder| folder.exists())
+    }
+
     /// The ports that may be connected to, if these layers restrict them.
     pub(super) fn ports_in(&self, layers: &[(Layer, Standing)]) -> Option<Vec<u16>> {
         let is_on = layers.contains(&(Layer::Network, Ok(())));
@@ -169,6 +172,15 @@ impl Plan {
 
     fn read_at(&mut self, path: &Path) {
         self.read.push(path.to_owned());
+        // authorities of a site's own are links to anywhere
+        for entry in path.read_dir().into_iter().flatten().flatten() {
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if let (true, Ok(target)) = (is_link, entry.path().canonicalize())
+                && !self.read.iter().any(|known| target.starts_with(known))
+            {
+                self.read.push(target);
+            }
+        }
     }
 
     fn read_around(&mut self, file: &Path) {
