@@ -843,6 +843,7 @@ fn started(standing: &Arc<Standing>) -> (Link, JoinHandle<()>) {
         folders: Box::new(|| Ok(Vec::new())),
         clock: Clock::start(),
         standing: Arc::clone(standing),
+        begin: || {},
     })
     .unwrap()
 }

@@ -293,10 +293,10 @@ const CHANGES: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_A
 const SOCKET_KIND: u64 = 0xf;
 /// Asked of descriptors: that it does not block, how much is there, whether it is a terminal.
 const ASKED: [u64; 4] = [
-    libc::FIONBIO as u64,
-    libc::FIONREAD as u64,
-    libc::TCGETS as u64,
-    libc::TIOCGWINSZ as u64,
+    libc::FIONBIO,
+    libc::FIONREAD,
+    libc::TCGETS,
+    libc::TIOCGWINSZ,
 ];
 /// Told about threads and memory: names; and that no rights are gained, which goes with each filter.
 const NAMES: [i32; 4] = [

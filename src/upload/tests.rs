@@ -109,6 +109,9 @@ fn config_for(
             level: tracing::Level::INFO,
             format: config::LogFormat::Text,
         },
+        sandbox: config::Sandbox {
+            mode: config::SandboxMode::Off,
+        },
     };
     change(&mut config);
     config
