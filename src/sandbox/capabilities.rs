@@ -41,7 +41,7 @@ pub(super) fn drop_all(plan: &Plan) -> Standing {
     keep(stays, CapabilitySet::empty())?;
     let foreign = foreign_file(plan).filter(|_| !stays.is_empty());
     let Some(file) = foreign else {
-        return forgo_all();
+        return keep(CapabilitySet::empty(), CapabilitySet::empty());
     };
     keep(stays, stays)?;
     Err(format!(
