@@ -32,6 +32,8 @@
 
 #[cfg(feature = "self-attack")]
 pub mod attack;
+#[cfg(feature = "self-attack")]
+mod attack_list;
 mod calls;
 mod capabilities;
 mod ground;

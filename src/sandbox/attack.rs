@@ -12,10 +12,8 @@
 //! with them (no descriptor, no address, no path, unknown flags), changes nothing, or what it has made is
 //! undone. Refused means EPERM or EACCES; whatever else comes shows that the call was let in.
 
-mod list;
-
 use super::Kind;
-use list::{Arg, CALLS, MADE_IN, OLD_CALLS, READ, SOCKETS, WRITTEN, of_kind};
+use super::attack_list::{Arg, CALLS, MADE_IN, OLD_CALLS, READ, SOCKETS, WRITTEN, of_kind};
 use nix::errno::Errno;
 use nix::libc::{self, c_long};
 use std::collections::BTreeSet;

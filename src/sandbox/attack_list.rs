@@ -1,6 +1,6 @@
 //! What is tried: calls with arguments that do no harm, and files.
 
-use super::super::Kind;
+use super::Kind;
 use Arg::{N, T};
 use nix::libc::{self, c_long};
 
