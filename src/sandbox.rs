@@ -15,12 +15,12 @@
 //!
 //! | layer | what it takes |
 //! |---|---|
-//! | [`Layer::Capabilities`] | all, also those that a program could gain ([`capabilities`]) |
+//! | [`Layer::Capabilities`] | all, also those that a program could gain (`capabilities.rs`) |
 //! | [`Layer::NoNewPrivs`] | the effect of setuid bits and file capabilities |
-//! | [`Layer::Files`] | files but those in the [`plan`], by Landlock ([`ground`]) |
+//! | [`Layer::Files`] | files but those in the plan (`plan.rs`), by Landlock (`ground.rs`) |
 //! | [`Layer::Network`] | TCP ports: opens none, connects to those in the plan |
 //! | [`Layer::Scope`] | signals to other processes, abstract sockets |
-//! | [`Layer::Calls`] | system calls that are not in the lists of [`calls`], by seccomp |
+//! | [`Layer::Calls`] | system calls that are not in the lists of `calls.rs`, by seccomp |
 //!
 //! A call that is refused fails as one of a user without rights does (EPERM, EACCES): nobody is
 //! killed for a mistake in a list, since rows would be with him.
