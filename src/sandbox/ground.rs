@@ -74,7 +74,10 @@ fn restrict(plan: &Plan, files: bool, network: bool, scope: bool) -> Result<(), 
         rules = rules
             .add_rules(path_beneath_rules(&plan.read, read))?
             .add_rules(path_beneath_rules(&plan.read_files_in, AccessFs::ReadFile))?
-            .add_rules(path_beneath_rules(plan.written(), read | changes()))?;
+            .add_rules(path_beneath_rules(
+                [plan.written(), plan.mounted_in()].into_iter().flatten(),
+                read | changes(),
+            ))?;
     }
     if network {
         let ports = plan.ports.iter();

@@ -9,6 +9,7 @@ use crate::config::{
     SecretFrom, Workload,
 };
 use std::env;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold so much else that only the file itself is meant.
@@ -162,6 +163,20 @@ impl Plan {
             .as_ref()?
             .ancestors()
             .find(|folder| folder.exists())
+    }
+
+    /// The folder that the spool's file system is mounted in. One that is mounted anew, after its disk
+    /// has failed, is another to the kernel, and this all that the two have in common. As root, who has
+    /// rights to all of it, not one that holds much else.
+    pub(super) fn mounted_in(&self) -> Option<&Path> {
+        let device = |folder: &Path| folder.metadata().map(|about| about.dev()).ok();
+        let own = device(self.written()?)?;
+        let parents = self.written()?.ancestors().skip(1);
+        let above = parents
+            .into_iter()
+            .find(|folder| device(folder) != Some(own))?;
+        let is_wide = WIDE.iter().any(|wide| above == Path::new(wide));
+        (!is_wide || !nix::unistd::geteuid().is_root()).then_some(above)
     }
 
     /// The ports that may be connected to, if these layers restrict them.
