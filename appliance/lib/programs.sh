@@ -5,15 +5,11 @@ rust_target=x86_64-unknown-linux-gnu
 
 # Builds one program of a crate and prints where it is.
 build_program() { # FOLDER PROGRAM [ARGUMENTS OF CARGO...]
-    local registry=${CARGO_HOME:-$HOME/.cargo}/registry target
+    local target
     target=$(cd "$1" && cargo metadata --locked --no-deps --format-version 1 | jq -r .target_directory)
     (
         cd "$1"
-        # The paths of the builder are in debug information, in panics, and in what C compilers write down.
-        export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$repository=/cefline --remap-path-prefix=$registry/src=/registry"
-        export CFLAGS="-ffile-prefix-map=$repository=/cefline -ffile-prefix-map=$registry/src=/registry"
-        export CARGO_INCREMENTAL=0
-        cargo build --locked --release --quiet --target "$rust_target" --bin "$2" "${@:3}"
+        "$repository/appliance/lib/static" cargo build --locked --release --quiet --target "$rust_target" --bin "$2" "${@:3}"
     ) >&2
     echo "$target/$rust_target/release/$2"
 }

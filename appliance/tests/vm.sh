@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2054  # commas in what QEMU is told are its own
 # What the tests that boot the appliance share: a machine (QEMU, never KVM), a stand-in for Sentinel with a
 # name that the guest must look up, and a configuration disk.
 #
