@@ -80,6 +80,8 @@ expect "self-report: sockets are those of the configuration" line 'appliance: se
 # ---- the end
 press_power_button
 wait_off 90
-expect "cefline has told what became of everything" line 'cefline: .*(uploaded|nothing is left)'
+expect "cefline has told what became of everything" line 'cefline: received [0-9]+ frames .* lost 0'
+not_forced() { ! line 'ended by force'; }
+expect "and ended by itself" not_forced
 expect "the data partition is whole" sgdisk --verify "$disk"
 finish

@@ -11,7 +11,10 @@ build_image second --formats raw --version 1.1.0
 build_image broken --formats raw --version 1.2.0 --init "$APPLIANCE_PROGRAMS/make-seed" --cmdline-extra panic=1
 start_names
 start_emulator
-write_configuration "$out/configuration" </dev/null
+write_configuration "$out/configuration" <<'EOF'
+[runtime]
+stop_time_max = "1 s"
+EOF
 begin_outage
 make_disk "$out/configuration.img" "$out/configuration"
 with_update() { # BUILD
@@ -50,7 +53,7 @@ start_machine "$out/broken.img"
 wait_line 'appliance: update: ' "$boot_time"
 mark_console
 wait_line 'appliance: version 1\.1\.0 slot [bB]' 400 || finish
-tries=$(tail -n "+$((mark + 1))" "$console" | grep -ac 'Attempted to kill init')
+tries=$(tail -n "+$((mark + 1))" "$console" | grep -ac 'Kernel panic')
 expect "the broken version was tried three times (${tries})" test "$tries" -eq 3
 wait_line 'appliance: READY' 60 && ok "then the second one is back"
 expect "its spool still has the rows" wait_for "rows" 30 recovered
