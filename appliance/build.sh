@@ -26,8 +26,11 @@ usage: appliance/build.sh [OPTIONS]
   --init FILE              a static PID 1 instead of building one
   --make-seed FILE         its tool for the build, make-seed, instead of building that
   --cmdline-extra TEXT     more for the command line of the kernel: for tests
-  --snapshot               packages that have left Debian's archive: from snapshot.debian.org
+  --archive "URL SUITE"    packages from there and from nowhere else, as in a line of sources.list; may be given
+                           more than once. For what has left Debian's archive: one that keeps the past, at the
+                           time that versions.lock names
   --fetch                  bring the packages of versions.lock, and build no image
+  --package ROLE           bring one of them, say where it is, and build no image
   --renew-lock             write the newest versions into versions.lock, and no image
   --install-tools          install what the build needs (as root), and build no image
 SOURCE_DATE_EPOCH is the time in all files; without it, that of the last commit.
@@ -54,13 +57,12 @@ disk_gib=8
 sign_key='' sign_certificate='' sign_password_file='' test_key=no
 cefline='' init='' seed_tool='' programs_built_here=no
 cmdline_extra=
-action=build snapshot=no
+action=build role='' archives=()
 
 parse() {
     while [ $# -gt 0 ]; do
         case $1 in
         --test-key) test_key=yes ;;
-        --snapshot) snapshot=yes ;;
         --fetch) action=fetch ;;
         --renew-lock) action=renew ;;
         --install-tools) action=install ;;
@@ -90,18 +92,23 @@ parse_value() { # OPTION VALUE
     --init) init=$(realpath "$2") ;;
     --make-seed) seed_tool=$(realpath "$2") ;;
     --cmdline-extra) cmdline_extra=" $2" ;;
+    --archive) archives+=("$2") ;;
+    --package) action=package role=$2 ;;
     *) die "$1 is not known; --help shows what is" ;;
     esac
 }
 
 # Everything that can be wrong with the options, before anything is done.
 check_options() {
-    local format
+    local format archive
     case $kernel in cloud | metal) ;; *) die "--kernel is cloud or metal, not $kernel" ;; esac
     [[ $version =~ ^[0-9][0-9A-Za-z.~^-]*$ ]] || die "a version begins with a digit and has digits, letters and . - ~ ^, not \"$version\""
     [[ $disk_gib =~ ^[1-9][0-9]{0,3}$ ]] || die "--disk-size is 1 to 9999 GiB, not \"$disk_gib\""
     for format in ${formats//,/ }; do
         case $format in raw | raw.zst | qcow2 | vhd | vhdx | vmdk | iso) ;; *) die "no such format: $format" ;; esac
+    done
+    for archive in "${archives[@]}"; do
+        [[ $archive =~ ^[^\ ]+\ [^\ ]+$ ]] || die "--archive is \"URL SUITE\", not \"$archive\""
     done
     if [ "$test_key" = yes ]; then
         [ -z "$sign_key$sign_certificate" ] || die "--test-key and --sign-key exclude each other"
@@ -223,11 +230,10 @@ work=$(mktemp -d "$out/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 PATH=$PATH:/usr/sbin:/sbin
 check_options
-if [ "$snapshot" = yes ]; then
-    use_snapshot
-fi
+use_archives
 case $action in
 fetch) fetch ;;
+package) package "$role" ;;
 renew) renew_lock ;;
 build) build ;;
 esac
