@@ -52,8 +52,9 @@ make_ca_bundle() { # OUTPUT
 }
 
 # The modules, unpacked: their signatures are at their end, and the kernel checks them. Their order in
-# /etc/appliance/modules is the order of loading. Behind a name there, as a comment, are the machines that it is
-# for; what is needed by modules for different machines is for all of these.
+# /etc/appliance/modules is the order of loading. Behind a name there, as comments, are the machines that it is
+# for, and the modules that must be loaded before it; what is needed by modules for different machines is for all
+# of these.
 make_modules() { # ROOT
     local tree=$work/kernel lists name machines path file
     local -a order=()
@@ -79,15 +80,24 @@ make_modules() { # ROOT
         done <"$work/needed"
     done < <(data_lines "${lists[@]}")
     for file in "${order[@]}"; do
-        module_line "$file" "${for_machines[$file]}"
+        module_line "$file" "${for_machines[$file]}" "$(needs_of "$tree/lib/modules/$kernel_release/modules.dep" "$file")"
     done >"$1/etc/appliance/modules"
 }
 
-module_line() { # FILE MACHINES
+module_line() { # FILE MACHINES NEEDS
+    local line=$1
     case " $2 " in
-    *' all '*) echo "$1" ;;
-    *) echo "$1 # for: $(tr ' ' '\n' <<<"$2" | sort -u | paste -sd' ')" ;;
+    *' all '*) ;;
+    *) line+=" # for: $(tr ' ' '\n' <<<"$2" | sort -u | paste -sd' ')" ;;
     esac
+    echo "$line${3:+ # needs: $3}"
+}
+
+# The files that a file needs, by depmod's table.
+needs_of() { # TABLE FILE
+    awk -v file="$2.xz:" '
+        { name = $1; sub(/.*\//, "", name) }
+        name == file { for (i = 2; i <= NF; i++) { sub(/.*\//, "", $i); sub(/\.xz$/, "", $i); print $i } }' "$1" | paste -sd' '
 }
 
 # The files that a module needs, itself last; none if the kernel has it built in.

@@ -89,22 +89,23 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     };
     firewall::load(&firewall::rules(&closed))?;
 
-    // ---- the configuration, if it is at hand; the network, which another one comes by; the data
-    wait_for_disks();
-    let (on_disk, mut update) = configuration::from_disks(&mut |error| complain(error));
-    // where there is user data, that comes before SMBIOS
-    let at_hand = match on_disk {
-        None if !is_azure => configuration_from_smbios(),
-        on_disk => on_disk,
-    };
-    let (settings, _) = settings_of(at_hand.as_ref());
-    let (data, network) = thread::scope(|scope| {
+    // ---- the data; meanwhile the configuration, if it is at hand, and the network, which another one
+    // comes by
+    let (data, at_hand, mut update, settings, network) = thread::scope(|scope| {
         let data = scope.spawn(|| prepare_data(&slots));
+        wait_for_disks();
+        let (on_disk, update) = configuration::from_disks(&mut |error| complain(error));
+        // where there is user data, that comes before SMBIOS
+        let at_hand = match on_disk {
+            None if !is_azure => configuration_from_smbios(),
+            on_disk => on_disk,
+        };
+        let (settings, _) = settings_of(at_hand.as_ref());
         let network = bring_up_network(&settings);
         let data = data
             .join()
             .unwrap_or_else(|_| Err("it could not be prepared".into()));
-        (data, network)
+        (data, at_hand, update, settings, network)
     });
     let network = network?;
     if is_azure {

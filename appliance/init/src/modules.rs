@@ -7,11 +7,13 @@
 //! ```text
 //! virtio_blk.ko
 //! mlx5_core.ko # for: microsoft pci:15b3      a vendor of machines, or of a device on the PCI bus
+//! ahci.ko # needs: libahci.ko libata.ko       before it; they stand above it
 //! ```
 //!
-//! Checking a signature takes a processor longer than anything else here, so two threads load. What
-//! fails is tried once more, by one thread: a module may have come before what it needs, and an
-//! emulated processor that has miscounted one signature may get it right the second time.
+//! Checking a signature takes a processor longer than anything else here, and some modules wait for
+//! their device, so two threads load, and a module waits for those that it needs. What fails is tried
+//! once more, by one thread: an emulated processor that has miscounted one signature may get it right
+//! the second time.
 
 use crate::sysctl;
 use rustix::io::Errno;
@@ -21,6 +23,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 /// Threads that load.
@@ -48,16 +51,16 @@ pub fn load(list: &str, folder: &Path, machine: &Machine) -> Report {
     report
         .not_for_us
         .extend(others.iter().map(|line| line.name.to_owned()));
-    let names: Vec<&str> = ours.iter().map(|line| line.name).collect();
     let mut again = Vec::new();
-    for (name, ended) in load_by_threads(&names, folder) {
+    let by_threads = load_by_threads(&ours, &|name| load_one(&folder.join(name)));
+    for (name, ended) in by_threads {
         match ended {
             Err(error) if !is(&error, &NOT_HERE) => again.push(name),
             ended => report.add(name, ended),
         }
     }
     // in the order of the list
-    again.sort_by_key(|name| names.iter().position(|other| other == name));
+    again.sort_by_key(|name| ours.iter().position(|line| line.name == *name));
     for name in again {
         report.add(name, load_one(&folder.join(name)));
     }
@@ -82,13 +85,23 @@ fn is(error: &io::Error, which: &[Errno]) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| which.contains(&errno))
 }
 
-fn load_by_threads<'n>(names: &[&'n str], folder: &Path) -> Vec<(&'n str, io::Result<()>)> {
+type Load<'l> = &'l (dyn Fn(&str) -> io::Result<()> + Sync);
+
+fn load_by_threads<'l>(lines: &[Line<'l>], load: Load<'_>) -> Vec<(&'l str, io::Result<()>)> {
     let next = AtomicUsize::new(0);
+    let ended = Ended::default();
     let load_some = || {
         let indices = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
-        let mine = indices.map_while(|index| names.get(index));
-        mine.map(|name| (*name, load_one(&folder.join(name))))
-            .collect::<Vec<_>>()
+        let mine = indices.map_while(|index| Some((index, lines.get(index)?)));
+        mine.map(|(index, line)| {
+            // only those above: each of them is loaded already, or a thread is at it
+            let above = lines[..index].iter().map(|line| line.name);
+            ended.wait_for(above.filter(|name| line.needs(name)).collect());
+            let result = load(line.name);
+            ended.add(line.name);
+            (line.name, result)
+        })
+        .collect::<Vec<_>>()
     };
     thread::scope(|scope| {
         let others: Vec<_> = (1..THREADS)
@@ -99,6 +112,29 @@ fn load_by_threads<'n>(names: &[&'n str], folder: &Path) -> Vec<(&'n str, io::Re
         all.extend(others.flatten());
         all
     })
+}
+
+/// Which modules have been tried, for the threads that wait for them.
+#[derive(Default)]
+struct Ended<'l> {
+    names: Mutex<BTreeSet<&'l str>>,
+    changed: Condvar,
+}
+
+impl<'l> Ended<'l> {
+    fn add(&self, name: &'l str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(name);
+        self.changed.notify_all();
+    }
+
+    fn wait_for(&self, needed: Vec<&str>) {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_missing =
+            |names: &mut BTreeSet<&str>| !needed.iter().all(|name| names.contains(name));
+        let waited = self.changed.wait_while(names, is_missing);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 fn load_one(path: &Path) -> io::Result<()> {
@@ -129,15 +165,28 @@ struct Line<'l> {
     name: &'l str,
     /// Of machines that it is for; empty for all.
     words: &'l str,
+    /// Names of modules that must be there before it.
+    needs: &'l str,
+}
+
+impl Line<'_> {
+    fn needs(&self, name: &str) -> bool {
+        self.needs.split_whitespace().any(|other| other == name)
+    }
 }
 
 /// One module a line; `#` begins a comment.
 fn lines(list: &str) -> impl Iterator<Item = Line<'_>> {
     let lines = list.lines().map(|line| {
-        let (name, comment) = line.split_once('#').unwrap_or((line, ""));
-        let words = comment.trim().strip_prefix("for:").unwrap_or_default();
-        let name = name.trim();
-        Line { name, words }
+        let mut parts = line.split('#').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let part = |word| parts.clone().find_map(|part| part.strip_prefix(word));
+        let (words, needs) = (part("for:"), part("needs:"));
+        Line {
+            name,
+            words: words.unwrap_or_default(),
+            needs: needs.unwrap_or_default(),
+        }
     });
     lines.filter(|line| !line.name.is_empty())
 }
@@ -185,15 +234,43 @@ mod tests {
 
     #[test]
     fn a_list_has_a_name_a_line_and_comments() {
-        let list =
-            "# storage\nvirtio_blk.ko\n\n  nvme.ko # built in on some\n#x.ko\nmana.ko # for: a b";
+        let list = "# storage\nvirtio_blk.ko\n\n  nvme.ko # built in on some\n#x.ko\nmana.ko # for: a b\n\
+            sr_mod.ko # needs: cdrom.ko scsi_mod.ko\nmlx.ko # for: c # needs: d.ko";
         let lines: Vec<_> = lines(list)
-            .map(|line| (line.name, line.words.trim()))
+            .map(|line| (line.name, line.words.trim(), line.needs.trim()))
             .collect();
         assert_eq!(
             lines,
-            [("virtio_blk.ko", ""), ("nvme.ko", ""), ("mana.ko", "a b")]
+            [
+                ("virtio_blk.ko", "", ""),
+                ("nvme.ko", "", ""),
+                ("mana.ko", "a b", ""),
+                ("sr_mod.ko", "", "cdrom.ko scsi_mod.ko"),
+                ("mlx.ko", "c", "d.ko"),
+            ]
         );
+    }
+
+    #[test]
+    fn a_module_is_loaded_after_those_that_it_needs() {
+        // `slow` is still being loaded when the second thread comes to `quick`
+        let list = "slow\nquick # needs: slow below absent\nother\nlast # needs: quick\nbelow";
+        let lines: Vec<_> = lines(list).collect();
+        let events = Mutex::new(Vec::new());
+        let event = |what: &str, name: &str| events.lock().unwrap().push(format!("{what} {name}"));
+        let load = |name: &str| {
+            event("begin", name);
+            if name == "slow" {
+                thread::sleep(std::time::Duration::from_millis(50));
+            }
+            event("end", name);
+            Ok(())
+        };
+        assert_eq!(load_by_threads(&lines, &load).len(), 5);
+        let events = events.lock().unwrap();
+        let place = |event: &str| events.iter().position(|other| other == event).unwrap();
+        assert!(place("end slow") < place("begin quick"), "{events:?}");
+        assert!(place("end quick") < place("begin last"), "{events:?}");
     }
 
     #[test]
