@@ -71,7 +71,7 @@ fn uptime() -> String {
 
 fn data(write: bool) {
     println!("test: before data {}", uptime());
-    match Data::prepare() {
+    match Data::prepare(true) {
         Ok(data) => println!("test: data: {data}"),
         Err(error) => println!("test: data failed: {error}"),
     }

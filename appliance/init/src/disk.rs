@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The data partition is made at the first boot, and grows with the disk at any later one. It may also
-//! be on another disk whose partition table names it so; a disk without that is never touched.
+//! be on another disk whose partition table names it so; a disk without that is never touched. That is
+//! the only place for it when the system was started from a CD.
 //!
 //! A file system that is there is checked before it is mounted. If the check cannot put it right, or
 //! the partition holds something else, nothing is mounted, and cefline is not to be started: rows that
@@ -58,7 +59,7 @@ const DATA_BYTES_MAX: u64 = 16 << 40;
 /// Disks appear some time after their drivers: 10 s.
 const DISK_POLLS: u32 = 100;
 const DISK_POLL_TIME: Duration = Duration::from_millis(100);
-/// Before a partition is made, another disk that has it gets so long to appear.
+/// Before a partition is made or given up, another disk that has it gets so long to appear.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// A partition whose end could move by less than this stays as it is.
 const GROWTH_BYTES_MIN: u64 = 16 * 1024 * 1024;
@@ -80,6 +81,8 @@ const CHECK_BYTES_MAX: u64 = 8192;
 pub enum Error {
     /// No disk has our ESP; what the disks there say.
     NoSystemDisk(Vec<String>),
+    /// No partition has the name, and there is no system disk to make one on.
+    NoData,
     /// No partition has the name, and the system disk has no room for one.
     NoRoom {
         /// The system disk.
@@ -118,6 +121,7 @@ impl fmt::Display for Error {
         match self {
             Error::NoSystemDisk(disks) if disks.is_empty() => f.write_str("no disk appeared: is one attached, and is its kind one that this image has a driver for?"),
             Error::NoSystemDisk(disks) => write!(f, "no disk has a partition labelled CEFLINE-ESP ({})", disks.join("; ")),
+            Error::NoData => write!(f, "no disk has a GPT partition named {NAME}, and the system was not started from a disk on which to make it: attach one, and start again"),
             Error::NoRoom { disk, bytes } => write!(
                 f,
                 "the system disk {disk} has no {} MiB of free space for the data: make it larger, or attach a disk with a GPT partition named {NAME}, and start again",
@@ -172,11 +176,12 @@ impl fmt::Display for Data {
 }
 
 impl Data {
-    /// Finds the data partition or makes it, lets it grow with its disk, checks it, mounts it.
+    /// Finds the data partition or makes it, lets it grow with its disk, checks it, mounts it. Without a
+    /// system disk, as when the system was started from a CD, none is made.
     ///
     /// It waits for a child of its own, so nobody else may reap children meanwhile.
-    pub fn prepare() -> Result<Data, Error> {
-        let (disk, mut table, partition) = find_or_make()?;
+    pub fn prepare(has_system_disk: bool) -> Result<Data, Error> {
+        let (disk, mut table, partition) = find_or_make(has_system_disk)?;
         let file = disk.for_writing()?;
         let node = disk.announce(&file, &table, &partition)?;
         let (_, bytes) = table.bytes_of(&partition.sectors);
@@ -268,16 +273,22 @@ fn loader_variable(efivars: &Path, name: &str) -> Option<String> {
 }
 
 /// The data partition: on the system disk, or on another one, or made on the system disk.
-fn find_or_make() -> Result<(Disk, Table, Partition), Error> {
-    let system = system()?;
+fn find_or_make(has_system_disk: bool) -> Result<(Disk, Table, Partition), Error> {
     let named = |table: &Table| table.partitions().find(|partition| partition.name == NAME);
-    if let Some(partition) = named(&system.table) {
-        return Ok((system.disk, system.table, partition));
-    }
+    let system = if has_system_disk {
+        let system = system()?;
+        if let Some(partition) = named(&system.table) {
+            return Ok((system.disk, system.table, partition));
+        }
+        Some(system)
+    } else {
+        None
+    };
     sleep(SETTLE_TIME);
+    let name = system.as_ref().map(|system| system.disk.name.as_str());
     let others = Disk::all()
         .into_iter()
-        .filter(|disk| disk.name != system.disk.name);
+        .filter(|disk| Some(disk.name.as_str()) != name);
     let mut others: Vec<(Disk, Table, Partition)> = others
         .filter_map(|disk| {
             let table = disk.table().ok()?;
@@ -290,9 +301,10 @@ fn find_or_make() -> Result<(Disk, Table, Partition), Error> {
             others.into_iter().map(|(disk, ..)| disk.name).collect(),
         ));
     }
-    match others.pop() {
-        Some(other) => Ok(other),
-        None => make(system),
+    match (others.pop(), system) {
+        (Some(other), _) => Ok(other),
+        (None, Some(system)) => make(system),
+        (None, None) => Err(Error::NoData),
     }
 }
 

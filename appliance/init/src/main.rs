@@ -292,10 +292,8 @@ fn settings_of(configuration: Option<&Configuration>) -> (Settings, Option<Strin
 
 /// The data partition. Without a disk of ours there is nothing to wait for a second time.
 fn prepare_data(slots: &Result<Slots, disk::Error>) -> Result<disk::Data, String> {
-    let data = match slots {
-        Err(error @ disk::Error::NoSystemDisk(_)) => Err(error.to_string()),
-        _ => disk::Data::prepare().map_err(|error| error.to_string()),
-    };
+    let has_system_disk = !matches!(slots, Err(disk::Error::NoSystemDisk(_)));
+    let data = disk::Data::prepare(has_system_disk).map_err(|error| error.to_string());
     match &data {
         Ok(data) => say(format_args!("data: {data}")),
         Err(error) => complain(format_args!("data: {error}")),
