@@ -17,7 +17,7 @@ usage: appliance/build.sh [OPTIONS]
   --kernel cloud|metal     for virtual machines (cloud), or with the drivers of real ones
   --version V              version of the image (that of cefline and the minute of the last commit)
   --formats LIST           of raw,raw.zst,qcow2,vhd,vhdx,vmdk,iso with commas (all but raw)
-  --disk-size GIB          size of the disk in qcow2, vhd, vhdx and vmdk (8)
+  --disk-size GIB          size of the disk in qcow2, vhd, vhdx and vmdk (16)
   --sign-key FILE          key for Secure Boot, with
   --sign-certificate FILE  its certificate, and
   --sign-password-file FILE  if the key has a password
@@ -53,7 +53,7 @@ packages=$repository/target/appliance/packages
 kernel=cloud
 version=
 formats=raw.zst,qcow2,vhd,vhdx,vmdk,iso
-disk_gib=8
+disk_gib=16
 sign_key='' sign_certificate='' sign_password_file='' test_key=no
 cefline='' init='' seed_tool='' programs_built_here=no
 cmdline_extra=
