@@ -481,7 +481,7 @@ impl FromStr for Cidr {
             .map_or((text, None), |(a, p)| (a, Some(p)));
         let address: IpAddr = address.parse().map_err(|_| refuse())?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix: u8 = prefix.map_or(Ok(bits), |prefix| prefix.parse().map_err(|_| refuse()))?;
+        let prefix: u8 = prefix.map_or(Ok(bits), |prefix| decimal(prefix).ok_or_else(refuse))?;
         if prefix > bits {
             return Err(refuse());
         }
@@ -497,6 +497,12 @@ impl FromStr for Cidr {
         }
         Ok(cidr)
     }
+}
+
+/// Digits alone, without the sign that `parse` would take.
+pub(crate) fn decimal(text: &str) -> Option<u8> {
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 impl fmt::Display for Cidr {
@@ -602,6 +608,7 @@ mod tests {
             "a/8",
             "10.0.0.0/",
             "10.0.0.0/-1",
+            "10.0.0.0/+8",
         ] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
         }

@@ -9,10 +9,10 @@ use appliance_init::configuration::opening::{has_destination, opening};
 use appliance_init::configuration::{self, APPLIANCE_TOML, CEFLINE_TOML, Configuration, Source};
 use appliance_init::console::{self, Screen, complain, say};
 use appliance_init::disk::{self, Slots};
-use appliance_init::firewall::{self, Cidr, Opening};
+use appliance_init::firewall::{self, Opening};
 use appliance_init::network::{self, Network};
 use appliance_init::notify::Mailbox;
-use appliance_init::settings::Settings;
+use appliance_init::settings::{Settings, in_one_line};
 use appliance_init::stop::{self, Ending, Wishes};
 use appliance_init::supervise::{self, Errand, Orders};
 use appliance_init::{DATA, azure, clock, modules, mounts, report, sysctl, time};
@@ -132,21 +132,14 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
 
     // ---- cefline
     set_host_name(&settings, &network);
-    configuration.install()?;
-    let refusal = match wrong_settings.map_or_else(|| plan(&configuration, &data), Err) {
-        Ok(cefline) => {
-            let senders = settings.firewall.senders.iter().map(|text| text.parse());
-            let senders = senders.collect::<Result<Vec<Cidr>, _>>()?;
-            let mut open = opening(&cefline, senders);
-            open.azure_host = is_azure;
-            firewall::load(&firewall::rules(&open))?;
-            None
-        }
-        Err(refusal) => {
-            complain(&refusal);
-            Some(refusal)
-        }
-    };
+    let plan = wrong_settings.map_or_else(|| plan(&configuration, &data), Err);
+    let ready = plan.and_then(|cefline| {
+        let mut open = opening(&cefline, settings.firewall.senders);
+        open.azure_host = is_azure;
+        make_ready(&configuration, &open)
+    });
+    let refusal = ready.err();
+    refusal.iter().for_each(complain);
     if let Err(error) = mounts::close_root() {
         complain(error);
     }
@@ -354,13 +347,9 @@ fn plan(
     let text = configuration
         .text(CEFLINE_TOML)
         .map_err(|error| wrong(&error.to_string()))?;
-    let cefline: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let place = error
-            .span()
-            .map_or(0, |span| text[..span.start].matches('\n').count());
-        let message = error.message().replace('\n', " ");
-        wrong(&format!("{CEFLINE_TOML}: line {}: {message}", place + 1))
-    })?;
+    let cefline: toml::Table = text
+        .parse()
+        .map_err(|error| wrong(&format!("{CEFLINE_TOML}: {}", in_one_line(text, &error))))?;
     if !has_destination(&cefline) {
         return Err(format!(
             "no configuration: attach a disk labelled CONFIG with a {CEFLINE_TOML} in its root, and \
@@ -378,6 +367,14 @@ fn plan(
         mounts::mount_data_in_memory(DATA).map_err(|error| wrong(&error.to_string()))?;
     }
     Ok(cefline)
+}
+
+/// cefline's files, and the firewall. What fails here would fail at each boot, so the machine stays
+/// up and says it.
+fn make_ready(configuration: &Configuration, open: &Opening) -> Result<(), String> {
+    let wrong = |what: &dyn Error| format!("cefline is not started: {what}");
+    configuration.install().map_err(|error| wrong(&error))?;
+    firewall::load(&firewall::rules(open)).map_err(|error| wrong(&error))
 }
 
 fn bless(slots: &Slots) {

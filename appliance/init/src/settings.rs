@@ -10,6 +10,7 @@
 //! senders = ["10.0.0.0/8"]
 //! ```
 
+use crate::firewall::{Cidr, decimal};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::fmt;
@@ -20,7 +21,7 @@ use toml::Value;
 pub const DNS_MOST: usize = 3;
 /// Time servers that are asked: enough to outvote one that is wrong.
 pub const NTP_MOST: usize = 4;
-/// Networks that may send: each is one element of a set of the firewall.
+/// Networks that may send: each is a rule of the firewall for each listener.
 pub const SENDERS_MOST: usize = 256;
 
 /// All of `appliance.toml`; every key may be left out.
@@ -96,7 +97,8 @@ pub enum Ipv6 {
 #[serde(deny_unknown_fields, default)]
 pub struct Firewall {
     /// Networks (`10.0.0.0/8`) that may send; by default all.
-    pub senders: Vec<String>,
+    #[serde(deserialize_with = "networks")]
+    pub senders: Vec<Cidr>,
 }
 
 /// What is wrong with `appliance.toml`: one line that names key, value and what is allowed.
@@ -117,16 +119,8 @@ impl Settings {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn read(text: &str) -> Result<Self, Error> {
-        let settings: Settings = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map(|span| 1 + text[..span.start].matches('\n').count());
-            let line = line
-                .map(|line| format!("line {line}: "))
-                .unwrap_or_default();
-            let message = error.message().replace('\n', " ");
-            Error(format!("{line}{message}"))
-        })?;
+        let settings: Settings =
+            toml::from_str(text).map_err(|error| Error(in_one_line(text, &error)))?;
         settings.check()?;
         Ok(settings)
     }
@@ -156,21 +150,19 @@ impl Settings {
             let is_good = is_host_name(server) || server.parse::<IpAddr>().is_ok();
             require(is_good, "network.ntp", server, "names and addresses")?;
         }
-        at_most(
-            self.firewall.senders.len(),
-            SENDERS_MOST,
-            "firewall.senders",
-        )?;
-        for network in &self.firewall.senders {
-            let is_good = is_network(network);
-            require(
-                is_good,
-                "firewall.senders",
-                network,
-                "networks such as 10.0.0.0/8",
-            )?;
-        }
-        Ok(())
+        let count = self.firewall.senders.len();
+        at_most(count, SENDERS_MOST, "firewall.senders")
+    }
+}
+
+/// What is wrong with a TOML text, and in which line of it.
+#[must_use]
+pub fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!("line {}: {message}", 1 + before.matches('\n').count()),
+        None => message,
     }
 }
 
@@ -180,7 +172,11 @@ fn require(is_good: bool, key: &str, value: &str, allowed: &str) -> Result<(), E
     if is_good {
         return Ok(());
     }
-    Err(Error(format!("{key} = {value:?}: allowed are {allowed}")))
+    Err(wrong_value(key, value, allowed))
+}
+
+fn wrong_value(key: &str, value: &str, allowed: &str) -> Error {
+    Error(format!("{key} = {value:?}: allowed are {allowed}"))
 }
 
 fn at_most(count: usize, most: usize, key: &str) -> Result<(), Error> {
@@ -210,20 +206,15 @@ fn is_hardware_address(text: &str) -> bool {
     pairs.clone().count() == 6 && pairs.all(is_pair)
 }
 
-/// An address with the bits of its network, which may be left out.
-fn is_network(text: &str) -> bool {
-    let (address, bits) = text.split_once('/').unwrap_or((text, "0"));
-    match address.parse() {
-        Ok(IpAddr::V4(_)) => decimal(bits).is_some_and(|bits| bits <= 32),
-        Ok(IpAddr::V6(_)) => decimal(bits).is_some_and(|bits| bits <= 128),
-        Err(_) => false,
-    }
-}
-
-/// Digits alone, without the sign that `parse` would take.
-fn decimal(text: &str) -> Option<u8> {
-    let is_number = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| is_number)
+/// What the firewall cannot take must be said here: there it would be too late.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cidr>, D::Error> {
+    let (key, allowed) = ("firewall.senders", "networks such as 10.0.0.0/8");
+    let read = |text: &String| match text.parse() {
+        Ok(network) => Ok(network),
+        Err(_) => Err(D::Error::custom(wrong_value(key, text, allowed).0)),
+    };
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(read).collect()
 }
 
 // ---- addresses: a word, or a table
@@ -446,6 +437,14 @@ mod tests {
                 ["firewall.senders", "10.0.0.0/40", "allowed", "/8"],
             ),
             (
+                "firewall.senders = [\"10.0.0.1/8\"]",
+                ["firewall.senders", "10.0.0.1/8", "allowed", "/8"],
+            ),
+            (
+                "firewall.senders = [\"10.0.0.0/+8\"]",
+                ["firewall.senders", "10.0.0.0/+8", "allowed", "/8"],
+            ),
+            (
                 "firewall.sender = []",
                 ["line 1", "unknown", "sender", "senders"],
             ),
@@ -463,6 +462,12 @@ mod tests {
         fn whatever_is_written_is_read_or_refused(text in "\\PC*") {
             let _ = Settings::read(&text);
             let _ = network(&format!("ipv4 = {{ address = {text:?} }}"));
+        }
+
+        #[test]
+        fn text_that_is_nearly_toml_is_read_or_refused(text in "[\\[\\]{}\"'=.,#a0\u{e4}\u{1f600}\u{feff}\r\n\\\\u-]{0,24}") {
+            let _ = Settings::read(&text);
+            let _ = Settings::read(&format!("hostname = \"{text}"));
         }
 
         #[test]
