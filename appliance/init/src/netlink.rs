@@ -11,6 +11,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::set_socket_send_buffer_size_force;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, sendto,
     socket_with,
@@ -124,6 +125,11 @@ impl Message {
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self.fill_up();
         self
+    }
+
+    fn ask_for_answer(&mut self) {
+        let flags = u16_at(&self.bytes, 6).unwrap_or_default() | ACKNOWLEDGE;
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     }
 
     fn fill_up(&mut self) {
@@ -240,8 +246,12 @@ impl Socket {
     }
 
     /// Several things are to be done, all or none. The first and the last message are the frame of
-    /// the batch; of the others each must ask for its answer.
-    pub(crate) fn batch(&mut self, messages: Vec<Message>) -> Result<(), Error> {
+    /// the batch. A refusal comes unasked, so of the others only the last one is to be answered: with
+    /// thousands of answers the kernel would give up before we read the first.
+    pub(crate) fn batch(&mut self, mut messages: Vec<Message>) -> Result<(), Error> {
+        if let Some(last) = messages.iter_mut().rev().nth(1) {
+            last.ask_for_answer();
+        }
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         for message in messages {
@@ -249,6 +259,8 @@ impl Socket {
             bytes.extend(message.finish(self.sequence));
         }
         let last = self.sequence.wrapping_sub(1);
+        // it must go as one; if the room is not given, the kernel says that it is too long
+        let _ = set_socket_send_buffer_size_force(&self.fd, bytes.len());
         self.send(&bytes)?;
         // the kernel takes all of it before it answers, and answers in order; a refused batch ends
         // with the refusals

@@ -9,6 +9,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use toml::{Table, Value};
 
+/// Listeners that are let in: cefline takes 64 addresses for syslog and one for its metrics, and
+/// refuses a configuration with more.
+const LISTENERS_MOST: usize = 65;
+
 /// Whether there is anything to send to.
 #[must_use]
 pub fn has_destination(cefline: &Table) -> bool {
@@ -46,6 +50,7 @@ fn listeners(cefline: &Table) -> Vec<SocketAddr> {
     let addresses = written.filter_map(|text| text.parse::<SocketAddr>().ok());
     addresses
         .filter(|address| !address.ip().is_loopback())
+        .take(LISTENERS_MOST)
         .collect()
 }
 
@@ -104,6 +109,13 @@ mod tests {
         let off = opening_of("[metrics]\nlisten = 'off'");
         assert_eq!(off, Opening::default());
         assert_eq!(opening_of("[metrics]\nlisten = '[::1]:9514'").tcp_in, []);
+    }
+
+    #[test]
+    fn no_more_listeners_are_let_in_than_cefline_has() {
+        let addresses: String = (1..=100).map(|n| format!("'0.0.0.0:{n}',")).collect();
+        let opening = opening_of(&format!("listen.tcp = [{addresses}]"));
+        assert_eq!(opening.tcp_in.len(), LISTENERS_MOST);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! kernel's header `linux/netfilter/nf_tables.h`.
 
 use super::{Chain, Match, Rule, Verdict, octets};
-use crate::netlink::{ACKNOWLEDGE, APPEND, CREATE, Message, REQUEST};
+use crate::netlink::{APPEND, CREATE, Message, REQUEST};
 use std::net::IpAddr;
 
 /// Our table; nothing else is in the kernel.
@@ -59,7 +59,7 @@ fn header(family: u8, resource: u16) -> [u8; 4] {
 }
 
 fn message(kind: u16, flags: u16) -> Message {
-    Message::new(kind, REQUEST | ACKNOWLEDGE | flags, &header(FAMILY_INET, 0))
+    Message::new(kind, REQUEST | flags, &header(FAMILY_INET, 0))
 }
 
 fn chain_message(chain: Chain) -> Message {

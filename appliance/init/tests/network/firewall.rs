@@ -60,6 +60,24 @@ fn the_kernel_has_the_rules_as_they_were_written() {
 }
 
 #[test]
+fn as_many_senders_and_listeners_as_are_allowed_have_their_rules() {
+    with_peer(|_| {
+        let senders = (0..=255).map(|n| format!("10.{n}.0.0/16").parse().unwrap());
+        let listeners = (1..=65).map(|port| SocketAddr::from(([0, 0, 0, 0], port)));
+        let opening = Opening {
+            tcp_in: listeners.collect(),
+            senders: senders.collect(),
+            ..Opening::default()
+        };
+        load(&rules(&opening)).unwrap();
+        if Command::new("nft").arg("-v").output().is_ok() {
+            let listed = run("nft list chain inet cefline input");
+            assert_eq!(listed.matches("ip saddr 10.").count(), 256 * 65);
+        }
+    });
+}
+
+#[test]
 fn listeners_are_reached_and_nothing_else_is() {
     with_peer(|peer| {
         addresses(peer);
