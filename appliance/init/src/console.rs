@@ -209,7 +209,8 @@ impl Display for Screen {
             ("traffic", &self.traffic),
             ("last error", last_error),
         ] {
-            writeln!(f, "{name:14} {value}")?;
+            // also words of strangers: a key of a configuration, a name of DHCP
+            writeln!(f, "{name:14} {}", printable(value))?;
         }
         writeln!(f, "{rule}")
     }
@@ -312,6 +313,21 @@ mod tests {
         assert_eq!(lines[2], "state          ready");
         assert_eq!(lines[7], "last error     none");
         assert!(text.is_ascii() && text.ends_with('\n'));
+    }
+
+    #[test]
+    fn a_screen_has_its_lines_and_obeys_nobody_whatever_is_shown() {
+        let bad = format!("\u{1b}[2J\r\n\u{9b}31m{}", "x".repeat(5000));
+        let screen = Screen {
+            state: bad.clone(),
+            network: bad.clone(),
+            data: bad,
+            ..screen()
+        };
+        let text = screen.to_string();
+        assert_eq!(text.lines().count(), 9);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'));
+        assert!(text.len() < 5000);
     }
 
     #[test]
