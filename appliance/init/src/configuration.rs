@@ -42,6 +42,9 @@ const NAME_BYTES_MOST: usize = 100;
 /// Entries of a disk's root that are looked at.
 const ENTRIES_MOST: usize = 1024;
 
+/// Files left out that are named.
+const LEFT_OUT_MOST: usize = 10;
+
 const MOUNTED_AT: &str = "/run/configuration";
 const SMBIOS_TABLES: &str = "/sys/firmware/dmi/tables/DMI";
 const SMBIOS_PREFIX: &str = "cefline.config=";
@@ -79,7 +82,7 @@ pub struct Configuration {
     /// Names are plain, and there are not too many, nor are they too long.
     pub files: BTreeMap<String, Vec<u8>>,
     /// What was left out, and why.
-    pub left_out: Vec<String>,
+    left_out: Vec<String>,
 }
 
 /// An update on a disk, which is mounted for as long as this lives.
@@ -129,6 +132,15 @@ impl Configuration {
     pub fn text(&self, name: &str) -> Result<&str, Error> {
         let bytes = self.files.get(name).map_or(&[][..], Vec::as_slice);
         std::str::from_utf8(bytes).map_err(|_| Error(format!("{name} is not UTF-8 text")))
+    }
+
+    /// What was left out, and why: a few lines, for the console has other lines as well.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<String> {
+        let named = self.left_out.iter().take(LEFT_OUT_MOST).cloned();
+        let more = self.left_out.len().saturating_sub(LEFT_OUT_MOST);
+        let rest = (more > 0).then(|| format!("and {more} more"));
+        named.chain(rest).collect()
     }
 
     /// Writes all files where cefline finds them, for its eyes only.
@@ -384,6 +396,17 @@ mod tests {
             configuration.left_out,
             ["b: longer than 1048576 bytes", "f9: more than 64 files"]
         );
+    }
+
+    #[test]
+    fn a_disk_full_of_junk_is_told_of_in_a_few_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..300 {
+            fs::write(folder.path().join(format!("a b{n:03}")), "").unwrap();
+        }
+        let left_out = taken_from(folder.path()).left_out();
+        assert_eq!(left_out.len(), LEFT_OUT_MOST + 1);
+        assert_eq!(left_out[LEFT_OUT_MOST], "and 290 more");
     }
 
     #[test]

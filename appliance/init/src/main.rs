@@ -114,7 +114,7 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let configuration = at_hand.unwrap_or_else(|| configuration_from_afar(is_azure));
     let source = describe(&configuration);
     say(format_args!("configuration from {source}"));
-    for what in &configuration.left_out {
+    for what in configuration.left_out() {
         complain(format_args!("left out: {what}"));
     }
     let (final_settings, wrong_settings) = settings_of(Some(&configuration));
