@@ -14,8 +14,8 @@ use std::time::Duration;
 const NOTICE_BYTES_MOST: usize = 4096;
 /// Characters of a status that are kept: a line of the screen.
 const STATUS_CHARACTERS_MOST: usize = 200;
-/// More time than this at once is not granted: cefline's stop_time_max is an hour at most.
-const EXTENSION_MOST: Duration = Duration::from_secs(70 * 60);
+/// More time than this to start or stop is not granted: cefline's stop_time_max is an hour at most.
+pub const EXTENSION_MOST: Duration = Duration::from_secs(70 * 60);
 
 /// One thing that cefline says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,12 +12,13 @@
 
 use crate::configuration::{CEFLINE_TOML, FOLDER};
 use crate::console::{self, Allowance, Easel, Screen, Tail};
-use crate::notify::{Mailbox, Notice};
+use crate::notify::{EXTENSION_MOST, Mailbox, Notice};
 use crate::stop::{Ending, Wishes};
 use crate::{clock, confine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, wait,
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open,
+    wait,
 };
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -68,6 +69,8 @@ pub struct Vigil {
     began_at: Duration,
     phase: Phase,
     deadline: Duration,
+    /// However often it asks for more time to start or stop, it has none after this.
+    latest: Duration,
     /// It has been killed, and ought to be gone.
     is_forced: bool,
 }
@@ -87,6 +90,7 @@ impl Vigil {
             began_at: now,
             phase: Phase::Starting,
             deadline: now + START_TIME,
+            latest: now + EXTENSION_MOST,
             is_forced: false,
         }
     }
@@ -102,7 +106,7 @@ impl Vigil {
             (Notice::Alive | Notice::Ready, Phase::Running) => self.deadline = now + WATCHDOG_TIME,
             (Notice::Stopping, Phase::Starting | Phase::Running) => self.stop(now),
             (Notice::Extend(time), Phase::Starting | Phase::Stopping) => {
-                self.deadline = self.deadline.max(now + *time);
+                self.deadline = self.deadline.max(now + *time).min(self.latest);
             }
             _ => {}
         }
@@ -113,6 +117,7 @@ impl Vigil {
     pub fn stop(&mut self, now: Duration) {
         self.phase = Phase::Stopping;
         self.deadline = now + STOP_TIME;
+        self.latest = now + EXTENSION_MOST;
     }
 
     /// Why it must be ended by force, if so.
@@ -255,6 +260,9 @@ impl Keeper<'_, '_> {
             self.stop(ending, now);
         }
         if self.ending.is_some() && self.cefline.is_none() {
+            if let Some((child, ..)) = &self.errand {
+                end_all_of(child.pid);
+            }
             return self.ending;
         }
         if self.start_at.is_some_and(|at| now >= at) && self.ending.is_none() {
@@ -355,9 +363,11 @@ impl Keeper<'_, '_> {
     fn reap(&mut self, now: Duration) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if let Some((child, vigil)) = self.cefline.take_if(|(child, _)| child.pid == pid) {
+                end_all_of(pid);
                 self.note_end(last_lines(child), vigil, status, now);
             }
             if let Some((child, errand, _)) = self.errand.take_if(|(child, ..)| child.pid == pid) {
+                end_all_of(pid);
                 let _ = last_lines(child);
                 console::say(format_args!(
                     "{} ended with {}",
@@ -390,7 +400,7 @@ impl Keeper<'_, '_> {
             && let Some(reason) = vigil.overdue(now)
         {
             console::complain(format_args!("{reason}: it is ended by force"));
-            let _ = kill_process(child.pid, Signal::KILL);
+            end_all_of(child.pid);
             // it is gone in a moment, or stuck in the kernel for ever
             if vigil.is_forced && self.ending.is_some() {
                 self.cefline = None;
@@ -402,7 +412,7 @@ impl Keeper<'_, '_> {
         if let Some((child, _, deadline)) = &mut self.errand
             && now >= *deadline
         {
-            let _ = kill_process(child.pid, Signal::KILL);
+            end_all_of(child.pid);
             *deadline = now + ERRAND_TIME;
         }
     }
@@ -454,11 +464,14 @@ fn spawn(arguments: &[&str], environment: Vec<(&str, String)>, prefix: &str) -> 
     let id = command.spawn()?.id();
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("a process without a number"))?;
-    Ok(Child {
-        handle: pidfd_open(pid, PidfdFlags::empty())?,
-        pid,
-        lines,
-    })
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => Ok(Child { pid, handle, lines }),
+        Err(error) => {
+            // one that nobody knows of must not run beside the next
+            end_all_of(pid);
+            Err(error.into())
+        }
+    }
 }
 
 /// Copies lines to the console until the program ends; some are left out if there are too many.
@@ -511,6 +524,13 @@ fn last_lines(child: Child) -> Tail {
     child.lines.join().unwrap_or_default()
 }
 
+/// Ends a program by force, and all that it has started: it is the first of a group of its own. What
+/// it left behind would hold its ports.
+fn end_all_of(pid: Pid) {
+    // it is gone already, and so are they
+    let _ = kill_process_group(pid, Signal::KILL);
+}
+
 fn text_of(status: WaitStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code.to_string(),
@@ -523,6 +543,7 @@ fn text_of(status: WaitStatus) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::unix::process::CommandExt as _;
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -587,6 +608,46 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_more_time_again_and_again_gets_it_once() {
+        let mut vigil = running();
+        vigil.stop(at(20));
+        for minute in 0..200 {
+            vigil.hear(&Notice::Extend(at(120)), at(20 + 60 * minute));
+        }
+        assert!(vigil.overdue(at(20) + EXTENSION_MOST).is_some());
+        let mut vigil = Vigil::begin(at(5));
+        for minute in 0..200 {
+            vigil.hear(&Notice::Extend(at(120)), at(5 + 60 * minute));
+        }
+        assert!(vigil.overdue(at(5) + EXTENSION_MOST).is_some());
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_ends_with_it() {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 100 & echo $!"]).process_group(0);
+        let mut child = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        child.wait().unwrap();
+        let left = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
+        end_all_of(pid);
+        let is_there = || {
+            let status = std::fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
+            !status.is_empty() && !status.contains(" Z ")
+        };
+        for _ in 0..100 {
+            if !is_there() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{left} is still there");
+    }
+
+    #[test]
     fn pauses_double_up_to_a_minute_and_begin_anew_after_a_long_run() {
         let mut backoff = Backoff::default();
         let pauses: Vec<u64> = (0..8).map(|_| backoff.after(at(1)).as_secs()).collect();
@@ -624,7 +685,7 @@ mod tests {
                 };
                 prop_assert!(!vigil.hear(&notice, now));
             }
-            prop_assert!(vigil.overdue(now + at(4200)).is_some());
+            prop_assert!(vigil.overdue(at(20) + EXTENSION_MOST).is_some());
         }
     }
 }
