@@ -42,7 +42,7 @@ wait_line 'appliance: update: ' "$boot_time"
 wait_line 'appliance: version 1\.1\.0 slot [bB]' "$boot_time" || finish
 ok "the second version runs from slot B"
 wait_line 'appliance: READY' 60
-wait_line 'appliance: blessed slot [bB]' 30 && ok "and is kept"
+wait_line 'appliance: blessed slot [bB]' 60 && ok "and is kept"
 recovered() { [ "$(metric rows_recovered_total)" -ge 5000 ]; }
 expect "its spool has the rows of the first" wait_for "rows" 30 recovered
 press_power_button

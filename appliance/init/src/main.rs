@@ -152,8 +152,8 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
         Err(error) if refusal.is_none() => format!("in memory, since {error}"),
         Err(error) => error.clone(),
     };
-    let mut when_ready = |cefline| {
-        say(report::text(&report::lines(cefline, &sysctls)));
+    let mut when_ready = |cefline| say(report::text(&report::lines(cefline, &sysctls)));
+    let mut when_proven = || {
         let slots = slots.as_ref().ok()?;
         bless(slots);
         // one that waited for this slot to be good
@@ -169,6 +169,7 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let orders = Orders {
         refusal,
         when_ready: &mut when_ready,
+        when_proven: &mut when_proven,
         errands: [CHECK].into(),
         screen: &screen,
         is_on_trial: slots.as_ref().is_ok_and(Slots::is_on_trial),

@@ -31,6 +31,8 @@ use std::time::Duration;
 const START_TIME: Duration = Duration::from_secs(90);
 /// Between two signs of life. cefline gives one only while all its loops go round.
 pub const WATCHDOG_TIME: Duration = Duration::from_secs(15);
+/// From READY=1 until the system may be called good: one that falls over its first message is not.
+const PROOF_TIME: Duration = WATCHDOG_TIME;
 /// From the wish to the end; cefline asks for as much as its configuration allows.
 const STOP_TIME: Duration = Duration::from_secs(45);
 /// Before the second start; doubles with each.
@@ -39,7 +41,7 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MOST: Duration = Duration::from_secs(60);
 /// Who has run so long has recovered.
 const RECOVERED: Duration = Duration::from_secs(600);
-/// A slot on trial must bring cefline to READY within this time.
+/// A slot on trial must prove itself within this time.
 const TRIAL_TIME: Duration = Duration::from_secs(150);
 /// And with no more starts than these.
 const TRIAL_STARTS: u64 = 3;
@@ -68,9 +70,8 @@ pub const MAILBOX: &str = "/run/notify";
 pub struct Vigil {
     began_at: Duration,
     phase: Phase,
+    phase_since: Duration,
     deadline: Duration,
-    /// However often it asks for more time to start or stop, it has none after this.
-    latest: Duration,
     /// It has been killed, and ought to be gone.
     is_forced: bool,
 }
@@ -89,8 +90,8 @@ impl Vigil {
         Vigil {
             began_at: now,
             phase: Phase::Starting,
+            phase_since: now,
             deadline: now + START_TIME,
-            latest: now + EXTENSION_MOST,
             is_forced: false,
         }
     }
@@ -99,14 +100,16 @@ impl Vigil {
     pub fn hear(&mut self, notice: &Notice, now: Duration) -> bool {
         match (notice, self.phase) {
             (Notice::Ready, Phase::Starting) => {
-                self.phase = Phase::Running;
+                (self.phase, self.phase_since) = (Phase::Running, now);
                 self.deadline = now + WATCHDOG_TIME;
                 return true;
             }
             (Notice::Alive | Notice::Ready, Phase::Running) => self.deadline = now + WATCHDOG_TIME,
             (Notice::Stopping, Phase::Starting | Phase::Running) => self.stop(now),
             (Notice::Extend(time), Phase::Starting | Phase::Stopping) => {
-                self.deadline = self.deadline.max(now + *time).min(self.latest);
+                // however often it asks
+                let latest = self.phase_since + EXTENSION_MOST;
+                self.deadline = self.deadline.max(now + *time).min(latest);
             }
             _ => {}
         }
@@ -115,9 +118,15 @@ impl Vigil {
 
     /// It has been asked to stop, or stops by itself.
     pub fn stop(&mut self, now: Duration) {
-        self.phase = Phase::Stopping;
+        (self.phase, self.phase_since) = (Phase::Stopping, now);
         self.deadline = now + STOP_TIME;
-        self.latest = now + EXTENSION_MOST;
+    }
+
+    /// Whether it has done well for some time after it became ready.
+    #[must_use]
+    pub fn is_proven(&self, now: Duration) -> bool {
+        let is_due = now >= self.phase_since + PROOF_TIME;
+        self.phase == Phase::Running && is_due && self.overdue(now).is_none()
     }
 
     /// Why it must be ended by force, if so.
@@ -181,13 +190,15 @@ pub struct Errand {
 pub struct Orders<'o> {
     /// Why cefline is not to be started, if so.
     pub refusal: Option<String>,
-    /// Once, when cefline is ready for the first time. The machine may have to end then.
-    pub when_ready: &'o mut dyn FnMut(u32) -> Option<Ending>,
+    /// Once, when cefline is ready for the first time: its number.
+    pub when_ready: &'o mut dyn FnMut(u32),
+    /// Once, when it has proven that it works. The machine may have to end then.
+    pub when_proven: &'o mut dyn FnMut() -> Option<Ending>,
     /// After that, one after the other.
     pub errands: VecDeque<Errand>,
     /// What the screen shows of all that is not known here.
     pub screen: &'o dyn Fn() -> Screen,
-    /// The slot is on trial, and there is another: without READY the machine restarts.
+    /// The slot is on trial, and there is another: if it does not prove itself the machine restarts.
     pub is_on_trial: bool,
     /// cefline attacks its own sandbox, if it was built for that, and the machine ends with it.
     pub is_test: bool,
@@ -205,6 +216,7 @@ struct Keeper<'k, 'o> {
     start_at: Option<Duration>,
     starts: u64,
     was_ready: bool,
+    is_proven: bool,
     ending: Option<Ending>,
     state: String,
     traffic: String,
@@ -228,6 +240,7 @@ pub fn keep(mailbox: &Mailbox, wishes: &mut Wishes, orders: Orders<'_>) -> Endin
         start_at: (!is_refused).then_some(Duration::ZERO),
         starts: 0,
         was_ready: false,
+        is_proven: false,
         ending: None,
         traffic: "none yet".into(),
         easel: Easel::default(),
@@ -269,19 +282,31 @@ impl Keeper<'_, '_> {
             self.start(now);
         }
         self.start_errand(now);
+        self.prove(now);
         self.judge(now);
         self.feed(now);
         self.draw(now);
         None
     }
 
+    fn prove(&mut self, now: Duration) {
+        let has_proven = |(_, vigil): &(Child, Vigil)| vigil.is_proven(now);
+        if self.is_proven || !self.cefline.as_ref().is_some_and(has_proven) {
+            return;
+        }
+        self.is_proven = true;
+        if let Some(ending) = (self.orders.when_proven)() {
+            self.stop(ending, now);
+        }
+    }
+
     /// Ends a trial that has failed: the boot loader counts it.
     fn judge(&mut self, now: Duration) {
         let has_failed = now >= self.began_at + TRIAL_TIME
             || (self.starts >= TRIAL_STARTS && self.cefline.is_none());
-        let is_on_trial = self.orders.is_on_trial && !self.was_ready && self.ending.is_none();
+        let is_on_trial = self.orders.is_on_trial && !self.is_proven && self.ending.is_none();
         if is_on_trial && has_failed {
-            console::complain("update: this slot does not become ready, so it has one try less");
+            console::complain("update: this slot does not prove itself, so it has one try less");
             self.stop(Ending::Restart, now);
         }
     }
@@ -309,9 +334,7 @@ impl Keeper<'_, '_> {
             } else {
                 self.was_ready = true;
                 console::say(format_args!("READY in {seconds:.1} s"));
-                if let Some(ending) = (self.orders.when_ready)(id.unsigned_abs()) {
-                    self.stop(ending, now);
-                }
+                (self.orders.when_ready)(id.unsigned_abs());
             }
         }
         if let Notice::Status(text) = notice {
@@ -580,6 +603,19 @@ mod tests {
         vigil.hear(&Notice::Status("x".into()), at(38));
         vigil.hear(&Notice::Extend(at(99)), at(38));
         assert!(vigil.overdue(at(39)).is_some());
+    }
+
+    #[test]
+    fn who_has_given_a_sign_of_life_long_after_ready_is_proven() {
+        let mut vigil = running();
+        assert!(!vigil.is_proven(at(10)));
+        vigil.hear(&Notice::Alive, at(11));
+        assert!(!vigil.is_proven(at(24)));
+        assert!(vigil.is_proven(at(25)));
+        assert!(!running().is_proven(at(25)), "it was silent since");
+        vigil.hear(&Notice::Stopping, at(25));
+        assert!(!vigil.is_proven(at(25)));
+        assert!(!Vigil::begin(at(0)).is_proven(at(25)));
     }
 
     #[test]
