@@ -31,6 +31,8 @@ const OS_RELEASE: &str = "/etc/os-release";
 const DISKS_QUIET_TIME: Duration = Duration::from_millis(300);
 /// A machine without any disk is not waited for longer.
 const DISKS_TIME: Duration = Duration::from_secs(3);
+/// A check of the data may take two hours; nothing else takes minutes. From then on the watchdog is fed.
+const BOOT_TIME: Duration = Duration::from_secs(150 * 60);
 /// Azure gives a new machine some 20 minutes to report.
 const REPORT_TRIES: u32 = 20;
 const REPORT_PAUSE: Duration = Duration::from_secs(30);
@@ -61,6 +63,7 @@ fn main() {
 fn boot() -> Result<Ending, Box<dyn Error>> {
     // ---- the kernel: file systems, drivers, settings
     let mut wishes = Wishes::open()?;
+    let deadline = stop::deadline(BOOT_TIME, || stop::give_up("the boot hangs"));
     let missing = mounts::mount_all()?;
     console::start();
     missing.iter().for_each(complain);
@@ -175,6 +178,7 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
         is_on_trial: slots.as_ref().is_ok_and(Slots::is_on_trial),
         is_test,
     };
+    drop(deadline);
     Ok(supervise::keep(&mailbox, &mut wishes, orders))
 }
 

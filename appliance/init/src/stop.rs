@@ -16,6 +16,7 @@ use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -163,17 +164,37 @@ pub fn ask() -> io::Result<()> {
     Ok(kill_process(Pid::INIT, Signal::TERM)?)
 }
 
+/// Does something if what is to be done is not done in time: it is done when what this gives is dropped.
+#[must_use]
+pub fn deadline(time: Duration, late: impl FnOnce() + Send + 'static) -> Option<SyncSender<()>> {
+    let (not_yet, is_done) = sync_channel(0);
+    let wait = move || {
+        if is_done.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+            late();
+        }
+    };
+    // without a thread for it there is no deadline
+    let thread = thread::Builder::new().name("deadline".into()).spawn(wait);
+    thread.is_ok().then_some(not_yet)
+}
+
 /// Ends the machine. All programs must have ended.
 pub fn end(ending: Ending) -> ! {
     let (command, text) = match ending {
         Ending::PowerOff => (RebootCommand::PowerOff, "the power goes off"),
         Ending::Restart => (RebootCommand::Restart, "restarting"),
     };
+    // a disk that is gone would hold us for ever
+    let _deadline = deadline(SYNC_TIME, move || leave(command));
     rustix::fs::sync();
     // its journal is whole then; if it is not mounted there is nothing to do
     let _ = mount_remount(crate::DATA, MountFlags::RDONLY, "");
     console::say(text);
     console::flush();
+    leave(command)
+}
+
+fn leave(command: RebootCommand) -> ! {
     loop {
         if let Err(error) = reboot(command) {
             console::say(format_args!("the machine cannot end: {error}"));
@@ -194,6 +215,8 @@ pub fn give_up(reason: &str) -> ! {
     end(Ending::Restart)
 }
 
+/// Before the watchdog of [`crate::supervise`] bites, which restarts also what is to go off.
+const SYNC_TIME: Duration = Duration::from_secs(50);
 const GIVE_UP_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -206,6 +229,23 @@ mod tests {
         event[18..20].copy_from_slice(&code.to_ne_bytes());
         event[20..].copy_from_slice(&value.to_ne_bytes());
         event
+    }
+
+    #[test]
+    fn what_is_late_is_ended_and_what_is_done_is_not() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static LATE: AtomicU32 = AtomicU32::new(0);
+        let time = Duration::from_millis(50);
+        let late = || {
+            LATE.fetch_add(1, Ordering::SeqCst);
+        };
+        drop(deadline(time, late));
+        thread::sleep(time * 3);
+        assert_eq!(LATE.load(Ordering::SeqCst), 0);
+        let hanging = deadline(time, late);
+        thread::sleep(time * 3);
+        assert_eq!(LATE.load(Ordering::SeqCst), 1);
+        drop(hanging);
     }
 
     #[test]
