@@ -350,6 +350,11 @@ impl Slots {
             .filter(|file| file.name.slot == slot)
             .collect();
         self.check_room(bytes, others.iter().map(|file| file.bytes).sum())?;
+        // a medium that cannot be read must not cost the slot that is there
+        let all = io::copy(&mut (&source).take(bytes), &mut io::sink()).map_err(failed)?;
+        if all != bytes {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
         self.writing(|| {
             for file in others {
                 remove(&file.path)?;
@@ -494,7 +499,7 @@ fn unknown() -> Error {
 
 /// The version of a UKI; nothing if it is not whole, or not ours.
 fn version_of(file: &File, bytes: u64) -> io::Result<Option<String>> {
-    if bytes > SYSTEM_BYTES_MAX {
+    if !(SECTOR_BYTES as u64..=SYSTEM_BYTES_MAX).contains(&bytes) {
         return Ok(None);
     }
     let mut head =

@@ -255,6 +255,35 @@ fn what_is_no_system_of_ours_changes_nothing() {
 }
 
 #[test]
+fn a_system_of_less_than_a_sector_is_none_and_removes_nothing() {
+    let machine = Machine::with(
+        &[
+            ("cefline-a.efi", &uki("1", 9000, 1)),
+            ("cefline-b.efi", &uki("0", 9000, 1)),
+        ],
+        "cefline-a.efi",
+    );
+    // a head and three sections of the same bytes
+    let release = b"ID=cefline\nVERSION_ID=2\n";
+    let mut tiny = vec![0; 0x40 + 24 + 3 * 40];
+    tiny[..2].copy_from_slice(b"MZ");
+    tiny[0x3c] = 0x40;
+    tiny[0x40..0x47].copy_from_slice(b"PE\0\0\x64\x86\x03");
+    for (index, name) in [&b".osrel"[..], b".linux", b".initrd"].iter().enumerate() {
+        let (at, end) = (0x40 + 24 + index * 40, tiny.len() as u32);
+        tiny[at..at + name.len()].copy_from_slice(name);
+        for field in [8, 16] {
+            tiny[at + field..at + field + 4].copy_from_slice(&(release.len() as u32).to_le_bytes());
+        }
+        tiny[at + 20..at + 24].copy_from_slice(&end.to_le_bytes());
+    }
+    tiny.extend(release);
+    assert!(Uki::parse(&tiny, tiny.len() as u64).is_some());
+    assert!(machine.update(&tiny).is_err());
+    assert_eq!(machine.names(), ["cefline-a.efi", "cefline-b.efi"]);
+}
+
+#[test]
 fn what_a_power_cut_left_of_an_update_is_written_again() {
     let new = uki("2", 9000, 2);
     let mut cut = new.clone();
