@@ -43,6 +43,7 @@ report modules_disabled 1
 report io_uring_disabled 1
 report io_uring_group 514
 report sysctls_differing 0
+report mounts_lax '/:noexec,/dev:nodev[[:space:]]*$'
 report cefline.Seccomp 2
 report cefline.NoNewPrivs 1
 report cefline.CapEff 0000000000000000

@@ -11,7 +11,7 @@
 pub mod opening;
 pub mod volume;
 
-use crate::mounts::CEFLINE;
+use crate::mounts::{self, CEFLINE};
 use crate::smbios;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -217,7 +217,8 @@ fn from_volume(volume: Volume) -> io::Result<(Option<Configuration>, Option<Upda
     let folder = Path::new(MOUNTED_AT).join(&volume.device);
     let mut builder = DirBuilder::new();
     builder.mode(0o700).recursive(true).create(&folder)?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // no link of a stranger's disk leads to a file of ours
+    let flags = mounts::DATA | MountFlags::RDONLY | MountFlags::NOSYMFOLLOW;
     let device = Path::new("/dev").join(&volume.device);
     mount(&*device, &*folder, volume.kind.name(), flags, None)?;
     let mounted = Update(folder);

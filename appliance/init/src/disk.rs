@@ -25,6 +25,8 @@ mod partition;
 
 pub use slots::Slots;
 
+use crate::DATA;
+use crate::mounts::{self, CEFLINE};
 use device::Disk;
 use gpt::{Guid, Partition, Table};
 use partition::Content;
@@ -43,12 +45,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-/// Where the data is mounted.
-pub const DATA: &str = "/var/lib/cefline";
 /// Name of the partition.
 const NAME: &str = "cefline-data";
-/// User and group of cefline.
-const CEFLINE: u32 = 514;
 /// What a new data partition begins with.
 const SEED: &str = "/etc/appliance/data.seed";
 const E2FSCK: &str = "/usr/sbin/e2fsck";
@@ -500,7 +498,7 @@ fn pass_on(out: impl Read) {
 }
 
 fn mount(node: &Path) -> Result<(), Error> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    let flags = mounts::DATA | MountFlags::NOSYMFOLLOW | MountFlags::NOATIME;
     let options: &CStr = c"data=ordered,barrier=1,errors=remount-ro";
     rustix::mount::mount(node, DATA, "ext4", flags, options)
         .map_err(|error| io_error("mounting", node, error))?;

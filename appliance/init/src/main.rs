@@ -143,7 +143,7 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     });
     let refusal = ready.err();
     refusal.iter().for_each(complain);
-    if let Err(error) = mounts::close_root() {
+    if let Err(error) = mounts::close() {
         complain(error);
     }
     let mailbox = Mailbox::open(Path::new(supervise::MAILBOX), mounts::CEFLINE)?;

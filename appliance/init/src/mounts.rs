@@ -19,7 +19,8 @@ struct Mount {
     is_needed: bool,
 }
 
-const DATA: MountFlags = MountFlags::NOSUID
+/// Of what holds data: nothing in it is a program or a device.
+pub const DATA: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
 
@@ -102,15 +103,20 @@ pub fn mount_data_in_memory(target: &'static str) -> Result<(), Error> {
     })
 }
 
-/// Lets nobody write to the root any more: what is in it came with the signed image.
+/// Lets nobody write any more to the root, which came with the signed image, nor to cefline's
+/// configuration, which it is to find again as it was.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn close_root() -> Result<(), Error> {
-    mount_remount("/", MountFlags::RDONLY, "").map_err(|error| Error {
-        target: "/ as read-only",
-        error: error.into(),
-    })
+pub fn close() -> Result<(), Error> {
+    let root = MountFlags::NOSUID | MountFlags::NODEV;
+    for (target, flags) in [("/etc/cefline", DATA), ("/", root)] {
+        mount_remount(target, flags | MountFlags::RDONLY, "").map_err(|error| Error {
+            target,
+            error: error.into(),
+        })?;
+    }
+    Ok(())
 }
 
 fn mount_one(one: &Mount) -> Result<(), Error> {

@@ -57,6 +57,7 @@ pub fn lines(cefline: u32, sysctls: &str) -> Vec<String> {
         sockets.extend(addresses.map(|address| format!("{}:{address}", &protocol[..3])));
     }
     lines.push(format!("sockets={}", sockets.join(",")));
+    lines.push(format!("mounts_lax={}", lax(&read("/proc/self/mounts"))));
     let memory = memory_used_mib(&read("/proc/meminfo"));
     let memory = memory.map(|mib| mib.to_string()).unwrap_or_default();
     lines.push(format!("mem_used_mib={}", or_unknown(&memory)));
@@ -93,6 +94,20 @@ fn field(status: &str, key: &str) -> String {
 fn memory_used_mib(meminfo: &str) -> Option<u64> {
     let kib = |key| field(meminfo, key).strip_suffix(" kB")?.parse::<u64>().ok();
     Some(kib("MemTotal")?.saturating_sub(kib("MemAvailable")?) / 1024)
+}
+
+/// Of the mounts in /proc/self/mounts those that allow more than data needs, each with what it lacks.
+fn lax(mounts: &str) -> String {
+    let lax = mounts.lines().filter_map(|line| {
+        let (target, options) = (line.split(' ').nth(1)?, line.split(' ').nth(3)?);
+        let has = |wanted: &str| options.split(',').any(|option| option == wanted);
+        let lacks = ["nosuid", "nodev", "noexec"]
+            .into_iter()
+            .filter(|one| !has(one));
+        let lacks: Vec<&str> = lacks.collect();
+        (!lacks.is_empty()).then(|| format!("{target}:{}", lacks.join(":")))
+    });
+    lax.collect::<Vec<_>>().join(",")
 }
 
 /// State of a TCP socket that listens, in /proc/net.
@@ -183,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn mounts_are_told_that_allow_more_than_data_needs() {
+        let mounts = "rootfs / rootfs ro,nosuid,nodev,size=1k 0 0\n\
+            proc /proc proc rw,nosuid,nodev,noexec,relatime,hidepid=invisible 0 0\n\
+            none /x tmpfs rw 0 0\n\nbroken\n";
+        assert_eq!(lax(mounts), "/:noexec,/x:nosuid:nodev:noexec");
+    }
+
+    #[test]
     fn a_report_can_be_made_of_any_linux() {
         let lines = lines(std::process::id(), "kernel.ostype = Minix");
         let has = |start: &str| lines.iter().any(|line| line.starts_with(start));
@@ -195,6 +218,7 @@ mod tests {
             "cefline.Seccomp=",
             "cefline.CapBnd=",
             "sockets=",
+            "mounts_lax=",
             "mem_used_mib=",
         ] {
             assert!(has(start), "{start}: {lines:#?}");

@@ -23,6 +23,7 @@
 
 use super::uki::{self, Uki};
 use super::{EFIVARS, Error, esp, io_error, loader_variable, say};
+use crate::mounts;
 use rustix::fs::IFlags;
 use rustix::mount::MountFlags;
 use std::cmp::Ordering;
@@ -490,7 +491,7 @@ impl Slots {
 }
 
 fn flags() -> MountFlags {
-    MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME
+    mounts::DATA | MountFlags::NOATIME
 }
 
 fn unknown() -> Error {
