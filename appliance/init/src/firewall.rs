@@ -45,8 +45,8 @@ pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 pub const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 const HTTPS: u16 = 443;
-/// Of the Azure host: goal state and ready report, and the plug-in channel beside it.
-const AZURE_HOST_PORTS: [u16; 2] = [80, 32526];
+/// Of the metadata service, and of the Azure host: goal state and ready report.
+const HTTP: u16 = 80;
 /// Enough for a monitor that asks each second from some places; a flood of it is nobody's need.
 const ECHOES_PER_SECOND: u32 = 10;
 
@@ -140,15 +140,13 @@ pub fn rules(opening: &Opening) -> Vec<Rule> {
     rules.output(&[Is(UDP), DestinationPort(123)]);
 
     // the cloud's own addresses, to nothing but their ports
-    if opening.metadata {
-        rules.output(&[Destination(METADATA.into()), Is(TCP), DestinationPort(80)]);
-    }
-    for port in AZURE_HOST_PORTS.into_iter().filter(|_| opening.azure_host) {
-        rules.output(&[
-            Destination(AZURE_HOST.into()),
-            Is(TCP),
-            DestinationPort(port),
-        ]);
+    let cloud = [
+        (opening.metadata, METADATA),
+        (opening.azure_host, AZURE_HOST),
+    ];
+    for (_, address) in cloud.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+        let to_it = Destination(address.into());
+        rules.output(&[to_it, Is(TCP), DestinationPort(HTTP)]);
     }
     let mut ports: Vec<u16> = opening.tcp_out.iter().copied().chain([HTTPS]).collect();
     ports.sort_unstable();
