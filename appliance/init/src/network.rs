@@ -44,6 +44,8 @@ const SECOND_FAMILY_WAIT: Duration = Duration::from_secs(4);
 const AGAIN_WAIT: Duration = Duration::from_secs(1);
 /// Where /etc/resolv.conf points to: the root is closed to writing.
 const RESOLV_CONF: &str = "/run/resolv.conf";
+/// What the kernel takes.
+const HOSTNAME_BYTES_MOST: usize = 64;
 const HOSTNAME: &str = "/etc/hostname";
 
 /// The network, kept.
@@ -204,7 +206,7 @@ impl Network {
 /// It is no name, or the kernel would not have it.
 pub fn set_hostname(name: &str) -> Result<(), Error> {
     let name = checked_name(name.as_bytes())
-        .filter(|name| name.len() <= 64)
+        .filter(|name| name.len() <= HOSTNAME_BYTES_MOST)
         .ok_or_else(|| Error::plain(format!("`{name}` is no name of a machine")))?;
     let refused = |cause| Error::new(format!("this machine is not named {name}"), cause);
     rustix::system::sethostname(name.as_bytes()).map_err(|errno| refused(errno.into()))?;

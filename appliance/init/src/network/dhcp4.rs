@@ -427,7 +427,8 @@ impl Answer {
             routes: self.routes(),
             dns: self.addresses(DNS, DNS_MOST),
             ntp: self.addresses(NTP, NTP_MOST),
-            hostname: super::checked_name(self.option(HOSTNAME)),
+            hostname: super::checked_name(self.option(HOSTNAME))
+                .filter(|name| name.len() <= super::HOSTNAME_BYTES_MOST),
             domain: super::checked_name(self.option(DOMAIN)),
             // the least for IPv6 as well, and the most for frames of any card
             mtu: mtu.filter(|mtu| (1280..=9216).contains(mtu)),

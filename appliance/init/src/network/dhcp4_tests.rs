@@ -55,6 +55,18 @@ fn bound(client: &mut Client, options: &[u8]) -> Lease {
 }
 
 #[test]
+fn a_name_that_the_kernel_would_not_take_is_none() {
+    for (bytes, is_name) in [(63, true), (65, false)] {
+        // of two labels, or it would be no name at all
+        let mut name = vec![b'a'; bytes];
+        name[1] = b'.';
+        let option = [&[HOSTNAME, bytes as u8][..], &name].concat();
+        let lease = bound(&mut client(), &option);
+        assert_eq!(lease.hostname.is_some(), is_name, "{bytes}");
+    }
+}
+
+#[test]
 fn a_lease_holds_all_that_the_server_says() {
     let options = [
         &[ROUTER, 4, 10, 0, 0, 254, DNS, 8, 10, 0, 0, 2, 10, 0, 0, 3][..],
