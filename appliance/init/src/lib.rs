@@ -1,6 +1,6 @@
 //! PID 1 of the cefline appliance.
 //!
-//! The modules in the order of the boot.
+//! `main.rs` has the boot, in its order; each module is one part of it.
 
 pub mod azure;
 pub mod clock;

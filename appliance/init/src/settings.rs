@@ -17,9 +17,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use toml::Value;
 
-/// Resolvers that are asked; C libraries ask no more.
+/// Resolvers that are asked, from all sources together; C libraries ask no more.
 pub const DNS_MOST: usize = 3;
-/// Time servers that are asked: enough to outvote one that is wrong.
+/// Time servers that are asked, of all names together: enough to outvote one that is wrong.
 pub const NTP_MOST: usize = 4;
 /// Networks that may send: each is a rule of the firewall for each listener.
 pub const SENDERS_MOST: usize = 256;

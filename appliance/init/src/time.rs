@@ -19,6 +19,7 @@ mod ntp;
 mod ptp;
 
 use crate::clock::since_boot;
+use crate::settings::NTP_MOST;
 use ntp::{Nanos, Sample};
 use std::io;
 use std::net::SocketAddr;
@@ -42,8 +43,6 @@ const NEAR: Nanos = 5_000_000;
 const FAR: Nanos = 50_000_000;
 /// After a round without an answer, doubled up to [`ROUND_WAIT_LEAST`].
 const SILENCE_WAIT: Duration = Duration::from_secs(2);
-/// Servers that are asked in a round, of all names together.
-const SERVERS_MOST: usize = 4;
 /// Of each server so many answers, of which the quickest counts; so long apart.
 const ANSWERS_PER_ROUND: usize = 3;
 const ANSWER_PAUSE: Duration = Duration::from_secs(2);
@@ -175,9 +174,9 @@ impl<S: Fn(&str)> Keeper<S> {
 /// All that the names stand for, a few of each.
 fn addresses(servers: &[String]) -> Vec<SocketAddr> {
     const NTP_PORT: u16 = 123;
-    let each = SERVERS_MOST / servers.len().clamp(1, SERVERS_MOST);
+    let each = NTP_MOST / servers.len().clamp(1, NTP_MOST);
     let mut addresses = Vec::new();
-    for server in servers.iter().take(SERVERS_MOST) {
+    for server in servers.iter().take(NTP_MOST) {
         if let Ok(found) = std::net::ToSocketAddrs::to_socket_addrs(&(server.as_str(), NTP_PORT)) {
             addresses.extend(found.take(each));
         }

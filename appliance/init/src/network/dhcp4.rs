@@ -13,6 +13,7 @@
 //! tried (the server does it), nor is an address of an earlier boot asked for.
 
 use super::Random;
+use crate::settings::{DNS_MOST, NTP_MOST};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -57,9 +58,6 @@ const REQUESTS_MOST: u32 = 4;
 const RENEW_WAIT_LEAST: Duration = Duration::from_secs(60);
 /// After a refusal: a server that always refuses must not be flooded.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
-/// What the resolver takes.
-const DNS_MOST: usize = 3;
-const NTP_MOST: usize = 4;
 /// Far more than a network with one interface needs.
 const ROUTES_MOST: usize = 32;
 

@@ -10,6 +10,7 @@
 //! the link are what they are known by.
 
 use super::Random;
+use crate::settings::{DNS_MOST, NTP_MOST};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -43,8 +44,6 @@ const LEASE_LEAST: Duration = Duration::from_secs(10);
 /// Information is asked for again after a day, at the earliest after ten minutes.
 const INFORMATION_LASTS: Duration = Duration::from_secs(86_400);
 const INFORMATION_LEAST: Duration = Duration::from_secs(600);
-const DNS_MOST: usize = 3;
-const NTP_MOST: usize = 4;
 /// The longest name of a server that the standard allows (section 11.1).
 const SERVER_BYTES_MOST: usize = 130;
 

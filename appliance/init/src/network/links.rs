@@ -7,6 +7,7 @@ use super::dhcp4::Route;
 use crate::netlink::{
     ACKNOWLEDGE, CREATE, DUMP, Error, Message, REPLACE, REQUEST, Socket, attributes, u16_at, u32_at,
 };
+use crate::settings::DNS_MOST;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -375,7 +376,6 @@ fn gateway_of(payload: &[u8]) -> Option<(u32, IpAddr)> {
 /// The resolvers that a router's option names (RFC 8106), of which interface, and for how long.
 pub(crate) fn resolvers_of(payload: &[u8]) -> Option<(u32, Duration, Vec<Ipv6Addr>)> {
     const RESOLVERS: u8 = 25;
-    const RESOLVERS_MOST: usize = 3;
     let index = u32_at(payload, 4)?;
     let option = payload.get(16..)?;
     let (&[kind, length, _, _, a, b, c, d], _) = option.split_first_chunk::<8>()?;
@@ -387,7 +387,7 @@ pub(crate) fn resolvers_of(payload: &[u8]) -> Option<(u32, Duration, Vec<Ipv6Add
         .chunks_exact(16)
         .filter_map(|octets| Some(Ipv6Addr::from(*octets.first_chunk::<16>()?)))
         .filter(|address| !address.is_unspecified() && !address.is_multicast())
-        .take(RESOLVERS_MOST)
+        .take(DNS_MOST)
         .collect();
     let seconds = u32::from_be_bytes([a, b, c, d]);
     Some((index, Duration::from_secs(seconds.into()), addresses))

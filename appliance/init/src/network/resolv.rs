@@ -1,17 +1,15 @@
 //! `/etc/resolv.conf`, written so that whoever reads it sees the old one or the new one, whole.
 
+use crate::settings::DNS_MOST;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-/// More the resolver of the C library does not read.
-pub(crate) const SERVERS_MOST: usize = 3;
-
 /// What the file says. A server that does not answer costs a look-up 2 s, not 5.
 pub(crate) fn text(servers: &[IpAddr], domain: Option<&str>) -> String {
     let mut text = String::new();
-    for server in servers.iter().take(SERVERS_MOST) {
+    for server in servers.iter().take(DNS_MOST) {
         text += &format!("nameserver {server}\n");
     }
     if let Some(domain) = domain {

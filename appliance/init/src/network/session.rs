@@ -5,7 +5,7 @@ use super::links::{Lifetime, Link, Way};
 use super::{Error, Keeper, Random, State, dhcp4, dhcp6, links, open, resolv};
 use crate::clock::since_boot;
 use crate::netlink;
-use crate::settings::{self, Ipv4, Ipv6};
+use crate::settings::{self, DNS_MOST, Ipv4, Ipv6, NTP_MOST};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
 use std::io::{self, Read};
@@ -23,8 +23,6 @@ const LOOK_WAIT: Duration = Duration::from_secs(60);
 const DATAGRAMS_AT_ONCE: usize = 16;
 /// No DHCP message may be longer on an Ethernet.
 const DATAGRAM_BYTES: usize = 1500;
-/// Names of time servers from all sources together.
-const NTP_MOST: usize = 4;
 
 /// One interface, as long as it is there.
 pub(super) struct Session<'a> {
@@ -207,7 +205,7 @@ impl<'a> Session<'a> {
                     .retain(|(known, _)| !resolvers.contains(known));
                 let kept = resolvers.into_iter().map(|one| (one, now + lifetime));
                 self.resolvers.splice(..0, kept);
-                self.resolvers.truncate(resolv::SERVERS_MOST);
+                self.resolvers.truncate(DNS_MOST);
             }
         }
         let mut buffer = [0; DATAGRAM_BYTES];
@@ -408,7 +406,7 @@ impl<'a> Session<'a> {
             // a file has no place for the interface that such an address belongs to
             dns.retain(|one| !matches!(one, IpAddr::V6(one) if one.is_unicast_link_local()));
         }
-        dns.truncate(resolv::SERVERS_MOST);
+        dns.truncate(DNS_MOST);
         let mut ntp = settings.ntp.clone();
         if ntp.is_empty() {
             ntp.extend(
