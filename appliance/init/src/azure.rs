@@ -29,8 +29,10 @@ const GOAL_STATE: &str = "/machine/?comp=goalstate";
 const HEALTH: &str = "/machine?comp=health";
 const HOST_HEADERS: &str = "x-ms-version: 2012-11-30\r\nx-ms-agent-name: cefline-appliance\r\n";
 
-/// The metadata service asks for patience when it is busy, and right after the start.
-const TRIES: usize = 4;
+/// The metadata service asks for patience when it is busy, and right after the start; and the network
+/// may come late. Who gives up here has no configuration until somebody restarts the machine: with
+/// silence as the answer that is after four minutes.
+const TRIES: usize = 60;
 const TRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// True on a machine of Azure.
@@ -243,6 +245,15 @@ mod tests {
             error.to_string(),
             format!("{address} answered with no base64")
         );
+    }
+
+    #[test]
+    fn a_service_that_comes_late_is_waited_for() {
+        let mut answers = vec![answer(503, ""); 30];
+        answers.push(answer(200, "aGk="));
+        let (address, _) = server(answers);
+        let data = user_data_from(address, Duration::ZERO).unwrap();
+        assert_eq!(data.as_deref(), Some(&b"hi"[..]));
     }
 
     #[test]
