@@ -43,6 +43,7 @@ report modules_disabled 1
 report io_uring_disabled 1
 report io_uring_group 514
 report sysctls_differing 0
+report redirects_taken_by '[[:space:]]*$'
 report mounts_lax '/:noexec,/dev:nodev[[:space:]]*$'
 report cefline.Seccomp 2
 report cefline.NoNewPrivs 1

@@ -67,12 +67,15 @@ fn boot() -> Result<Ending, Box<dyn Error>> {
     let missing = mounts::mount_all()?;
     console::start();
     missing.iter().for_each(complain);
+    // IPv6 of an interface takes over what is set when it appears, so once before; what only modules
+    // bring is there after
+    let sysctls = read(SYSCTL_LIST);
+    let _ = sysctl::apply(&sysctls);
     load_modules();
     wishes.listen();
     if let Err(error) = mounts::mount_firmware() {
         complain(error);
     }
-    let sysctls = read(SYSCTL_LIST);
     sysctl::apply(&sysctls).iter().for_each(complain);
 
     // ---- which system this is

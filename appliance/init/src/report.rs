@@ -57,6 +57,10 @@ pub fn lines(cefline: u32, sysctls: &str) -> Vec<String> {
         sockets.extend(addresses.map(|address| format!("{}:{address}", &protocol[..3])));
     }
     lines.push(format!("sockets={}", sockets.join(",")));
+    lines.push(format!(
+        "redirects_taken_by={}",
+        taking_redirects().join(",")
+    ));
     lines.push(format!("mounts_lax={}", lax(&read("/proc/self/mounts"))));
     let memory = memory_used_mib(&read("/proc/meminfo"));
     let memory = memory.map(|mib| mib.to_string()).unwrap_or_default();
@@ -108,6 +112,24 @@ fn lax(mounts: &str) -> String {
         (!lacks.is_empty()).then(|| format!("{target}:{}", lacks.join(":")))
     });
     lax.collect::<Vec<_>>().join(",")
+}
+
+/// Interfaces that let a neighbour change the way of our packets. The settings for all do not say it:
+/// each has its own.
+fn taking_redirects() -> Vec<String> {
+    let mut taking = Vec::new();
+    for family in ["ipv4", "ipv6"] {
+        let folder = format!("/proc/sys/net/{family}/conf");
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let value = fs::read_to_string(entry.path().join("accept_redirects"));
+            let name = entry.file_name();
+            if name != "lo" && value.is_ok_and(|value| value.trim() != "0") {
+                taking.push(format!("{family}/{}", name.display()));
+            }
+        }
+    }
+    taking.sort();
+    taking
 }
 
 /// State of a TCP socket that listens, in /proc/net.
@@ -219,6 +241,7 @@ mod tests {
             "cefline.CapBnd=",
             "sockets=",
             "mounts_lax=",
+            "redirects_taken_by=",
             "mem_used_mib=",
         ] {
             assert!(has(start), "{start}: {lines:#?}");
