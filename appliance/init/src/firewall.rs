@@ -55,106 +55,18 @@ const ECHOES_PER_SECOND: u32 = 10;
 pub fn rules(opening: &Opening) -> Vec<Rule> {
     use Match::*;
     let mut rules = Rules::default();
-
     // ours to ourselves
     rules.untracked(&[FromLoopback], &[ToLoopback]);
     rules.input(&[FromLoopback]);
     rules.output(&[ToLoopback]);
-
-    // the senders: first, for theirs are nearly all packets
-    for listener in &opening.tcp_in {
-        let ip = listener.ip();
-        if ip.is_loopback() {
-            continue;
-        }
-        // one on `[::]` hears IPv4 as well; one on `0.0.0.0` does not hear IPv6
-        let (here_to, here_from) = match ip {
-            IpAddr::V6(any) if any.is_unspecified() => (vec![], vec![]),
-            IpAddr::V4(any) if any.is_unspecified() => (vec![Family4], vec![Family4]),
-            one => (vec![Destination(one)], vec![SourceAddress(one)]),
-        };
-        let hears = |sender: &Cidr| here_to.is_empty() || ip.is_ipv4() == sender.address.is_ipv4();
-        let to_it = [&here_to[..], &[Is(TCP), DestinationPort(listener.port())]].concat();
-        let from_it = [&here_from[..], &[Is(TCP), SourcePort(listener.port())]].concat();
-        rules.untracked(&to_it, &from_it);
-        for sender in opening.senders.iter().filter(|sender| hears(sender)) {
-            rules.input(&[&[Source(*sender)], &to_it[..]].concat());
-        }
-        if opening.senders.is_empty() {
-            rules.input(&to_it);
-        }
-        rules.output(&[&from_it[..], &[BeginsNoConnection]].concat());
-    }
-
+    // first, for theirs are nearly all packets
+    rules.about_senders(opening);
     // answers
     rules.input(&[AnswersUs]);
     rules.output(&[AnswersUs]);
-
-    // what IPv4 and IPv6 need to work at all: unreachable with "packet too big", time exceeded,
-    // parameter problem; routers and neighbours from no further than the link
-    for kind in [UNREACHABLE_4, TIME_EXCEEDED_4, PARAMETER_PROBLEM_4] {
-        rules.input(&[Is(ICMP), IcmpType(kind)]);
-        rules.output(&[Is(ICMP), IcmpType(kind)]);
-    }
-    for kind in [
-        UNREACHABLE,
-        PACKET_TOO_BIG,
-        TIME_EXCEEDED,
-        PARAMETER_PROBLEM,
-    ] {
-        rules.input(&[Is(ICMPV6), Icmpv6Type(kind)]);
-        rules.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
-    }
-    for kind in [ROUTER_ADVERT, NEIGHBOUR_SOLICIT, NEIGHBOUR_ADVERT] {
-        rules.input(&[HopLimit(255), Is(ICMPV6), Icmpv6Type(kind)]);
-    }
-    for kind in [ROUTER_SOLICIT, NEIGHBOUR_SOLICIT, NEIGHBOUR_ADVERT] {
-        rules.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
-    }
-    // who listens to which group, asked by a router of the link
-    rules.input(&[Source(LINK_LOCAL), Is(ICMPV6), Icmpv6Type(GROUP_QUERY)]);
-    for kind in [GROUP_REPORT, GROUP_REPORT_2] {
-        rules.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
-    }
-    // tracked, a stream of echoes would be one that was let through before, and have no limit
-    let limit = AtMostPerSecond(ECHOES_PER_SECOND);
-    for (protocol, asked, answered) in [
-        (ICMP, IcmpType(ECHO_4), IcmpType(ECHO_ANSWER_4)),
-        (ICMPV6, Icmpv6Type(ECHO), Icmpv6Type(ECHO_ANSWER)),
-    ] {
-        rules.untracked(&[Is(protocol), asked], &[Is(protocol), answered]);
-        rules.input(&[Is(protocol), asked, limit]);
-        rules.output(&[Is(protocol), answered]);
-    }
-
-    // addresses by DHCP: its answers come from anywhere to anywhere, so no tracking knows them
-    rules.input(&[Family4, Is(UDP), SourcePort(67), DestinationPort(68)]);
-    rules.output(&[Family4, Is(UDP), SourcePort(68), DestinationPort(67)]);
-    let from_link = Source(LINK_LOCAL);
-    rules.input(&[from_link, Is(UDP), SourcePort(547), DestinationPort(546)]);
-    rules.output(&[Family6, Is(UDP), SourcePort(546), DestinationPort(547)]);
-
-    // names and time
-    rules.output(&[Is(UDP), DestinationPort(53)]);
-    rules.output(&[Is(TCP), DestinationPort(53)]);
-    rules.output(&[Is(UDP), DestinationPort(123)]);
-
-    // the cloud's own addresses, to nothing but their ports
-    let cloud = [
-        (opening.metadata, METADATA),
-        (opening.azure_host, AZURE_HOST),
-    ];
-    for (_, address) in cloud.into_iter().filter(|(is_wanted, _)| *is_wanted) {
-        let to_it = Destination(address.into());
-        rules.output(&[to_it, Is(TCP), DestinationPort(HTTP)]);
-    }
-    let mut ports: Vec<u16> = opening.tcp_out.iter().copied().chain([HTTPS]).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    for port in ports {
-        rules.output(&[Is(TCP), DestinationPort(port)]);
-    }
-
+    rules.about_icmp();
+    rules.about_dhcp();
+    rules.about_others(opening);
     // the rest is dropped by each chain's policy; here it is counted first
     for chain in [Chain::Input, Chain::Forward, Chain::Output] {
         rules.add(chain, &[], Verdict::Count);
@@ -186,6 +98,110 @@ impl Rules {
     fn untracked(&mut self, coming: &[Match], going: &[Match]) {
         self.add(Chain::Before, coming, Verdict::NoTrack);
         self.add(Chain::BeforeOut, going, Verdict::NoTrack);
+    }
+
+    /// Who may call us.
+    fn about_senders(&mut self, opening: &Opening) {
+        use Match::*;
+        for listener in &opening.tcp_in {
+            let ip = listener.ip();
+            if ip.is_loopback() {
+                continue;
+            }
+            // one on `[::]` hears IPv4 as well; one on `0.0.0.0` does not hear IPv6
+            let (here_to, here_from) = match ip {
+                IpAddr::V6(any) if any.is_unspecified() => (vec![], vec![]),
+                IpAddr::V4(any) if any.is_unspecified() => (vec![Family4], vec![Family4]),
+                one => (vec![Destination(one)], vec![SourceAddress(one)]),
+            };
+            let hears =
+                |sender: &Cidr| here_to.is_empty() || ip.is_ipv4() == sender.address.is_ipv4();
+            let to_it = [&here_to[..], &[Is(TCP), DestinationPort(listener.port())]].concat();
+            let from_it = [&here_from[..], &[Is(TCP), SourcePort(listener.port())]].concat();
+            self.untracked(&to_it, &from_it);
+            for sender in opening.senders.iter().filter(|sender| hears(sender)) {
+                self.input(&[&[Source(*sender)], &to_it[..]].concat());
+            }
+            if opening.senders.is_empty() {
+                self.input(&to_it);
+            }
+            self.output(&[&from_it[..], &[BeginsNoConnection]].concat());
+        }
+    }
+
+    /// What IPv4 and IPv6 need to work at all: unreachable with "packet too big", time exceeded,
+    /// parameter problem; routers and neighbours from no further than the link.
+    fn about_icmp(&mut self) {
+        use Match::*;
+        for kind in [UNREACHABLE_4, TIME_EXCEEDED_4, PARAMETER_PROBLEM_4] {
+            self.input(&[Is(ICMP), IcmpType(kind)]);
+            self.output(&[Is(ICMP), IcmpType(kind)]);
+        }
+        for kind in [
+            UNREACHABLE,
+            PACKET_TOO_BIG,
+            TIME_EXCEEDED,
+            PARAMETER_PROBLEM,
+        ] {
+            self.input(&[Is(ICMPV6), Icmpv6Type(kind)]);
+            self.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
+        }
+        for kind in [ROUTER_ADVERT, NEIGHBOUR_SOLICIT, NEIGHBOUR_ADVERT] {
+            self.input(&[HopLimit(255), Is(ICMPV6), Icmpv6Type(kind)]);
+        }
+        for kind in [ROUTER_SOLICIT, NEIGHBOUR_SOLICIT, NEIGHBOUR_ADVERT] {
+            self.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
+        }
+        // who listens to which group, asked by a router of the link
+        self.input(&[Source(LINK_LOCAL), Is(ICMPV6), Icmpv6Type(GROUP_QUERY)]);
+        for kind in [GROUP_REPORT, GROUP_REPORT_2] {
+            self.output(&[Is(ICMPV6), Icmpv6Type(kind)]);
+        }
+        // tracked, a stream of echoes would be one that was let through before, and have no limit
+        let limit = AtMostPerSecond(ECHOES_PER_SECOND);
+        for (protocol, asked, answered) in [
+            (ICMP, IcmpType(ECHO_4), IcmpType(ECHO_ANSWER_4)),
+            (ICMPV6, Icmpv6Type(ECHO), Icmpv6Type(ECHO_ANSWER)),
+        ] {
+            self.untracked(&[Is(protocol), asked], &[Is(protocol), answered]);
+            self.input(&[Is(protocol), asked, limit]);
+            self.output(&[Is(protocol), answered]);
+        }
+    }
+
+    /// Addresses by DHCP: its answers come from anywhere to anywhere, so no tracking knows them.
+    fn about_dhcp(&mut self) {
+        use Match::*;
+        self.input(&[Family4, Is(UDP), SourcePort(67), DestinationPort(68)]);
+        self.output(&[Family4, Is(UDP), SourcePort(68), DestinationPort(67)]);
+        let from_link = Source(LINK_LOCAL);
+        self.input(&[from_link, Is(UDP), SourcePort(547), DestinationPort(546)]);
+        self.output(&[Family6, Is(UDP), SourcePort(546), DestinationPort(547)]);
+    }
+
+    /// Whom we call.
+    fn about_others(&mut self, opening: &Opening) {
+        use Match::*;
+        // names and time
+        self.output(&[Is(UDP), DestinationPort(53)]);
+        self.output(&[Is(TCP), DestinationPort(53)]);
+        self.output(&[Is(UDP), DestinationPort(123)]);
+
+        // the cloud's own addresses, to nothing but their ports
+        let cloud = [
+            (opening.metadata, METADATA),
+            (opening.azure_host, AZURE_HOST),
+        ];
+        for (_, address) in cloud.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+            let to_it = Destination(address.into());
+            self.output(&[to_it, Is(TCP), DestinationPort(HTTP)]);
+        }
+        let mut ports: Vec<u16> = opening.tcp_out.iter().copied().chain([HTTPS]).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        for port in ports {
+            self.output(&[Is(TCP), DestinationPort(port)]);
+        }
     }
 }
 

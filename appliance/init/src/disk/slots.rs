@@ -312,15 +312,7 @@ impl Slots {
     pub fn update(&self, from: &Path) -> Result<Update, Error> {
         let this = self.this.ok_or_else(unknown)?;
         let failed = |error| io_error("reading", from, error);
-        let mut source = File::open(from).map_err(failed)?;
-        let bytes = source.metadata().map_err(failed)?.len();
-        let version = version_of(&source, bytes).map_err(failed)?;
-        let version = version.ok_or_else(|| {
-            Error::Slot(format!(
-                "{} is no system of this appliance, or is cut: it was left alone",
-                from.display()
-            ))
-        })?;
+        let (mut source, bytes, version) = open_update(from)?;
         let installed = self.installed()?;
         if installed
             .iter()
@@ -496,6 +488,19 @@ fn flags() -> MountFlags {
 
 fn unknown() -> Error {
     Error::Slot("the boot loader does not say which slot runs: slots are left alone".to_owned())
+}
+
+/// An update, with its size and version.
+fn open_update(from: &Path) -> Result<(File, u64, String), Error> {
+    let failed = |error| io_error("reading", from, error);
+    let source = File::open(from).map_err(failed)?;
+    let bytes = source.metadata().map_err(failed)?.len();
+    let version = version_of(&source, bytes).map_err(failed)?;
+    let none = || {
+        let what = "is no system of this appliance, or is cut: it was left alone";
+        Error::Slot(format!("{} {what}", from.display()))
+    };
+    Ok((source, bytes, version.ok_or_else(none)?))
 }
 
 /// The version of a UKI; nothing if it is not whole, or not ours.

@@ -386,43 +386,8 @@ impl<'a> Session<'a> {
         self.follow_routers(now);
         self.resolvers.retain(|(_, until)| *until > now);
 
-        let (lease4, lease6) = (self.lease4(), self.lease6());
-        let settings = &self.keeper.settings;
-        let mut dns = settings.dns.clone();
-        if dns.is_empty() {
-            dns.extend(
-                lease4
-                    .iter()
-                    .flat_map(|lease| &lease.dns)
-                    .map(|one| IpAddr::V4(*one)),
-            );
-            dns.extend(self.resolvers.iter().map(|(one, _)| IpAddr::V6(*one)));
-            dns.extend(
-                lease6
-                    .iter()
-                    .flat_map(|lease| &lease.dns)
-                    .map(|one| IpAddr::V6(*one)),
-            );
-            // a file has no place for the interface that such an address belongs to
-            dns.retain(|one| !matches!(one, IpAddr::V6(one) if one.is_unicast_link_local()));
-        }
-        dns.truncate(DNS_MOST);
-        let mut ntp = settings.ntp.clone();
-        if ntp.is_empty() {
-            ntp.extend(
-                lease4
-                    .iter()
-                    .flat_map(|lease| &lease.ntp)
-                    .map(ToString::to_string),
-            );
-            ntp.extend(
-                lease6
-                    .iter()
-                    .flat_map(|lease| &lease.ntp)
-                    .map(ToString::to_string),
-            );
-        }
-        ntp.truncate(NTP_MOST);
+        let (dns, ntp) = self.servers();
+        let lease4 = self.lease4();
         let hostname = lease4.and_then(|lease| lease.hostname.clone());
         let domain = lease4.and_then(|lease| lease.domain.clone());
         let text = resolv::text(&dns, domain.as_deref());
@@ -442,6 +407,32 @@ impl<'a> Session<'a> {
             trouble: no_carrier.or_else(|| self.trouble.clone()),
         });
         Ok(())
+    }
+
+    /// Resolvers and time servers: those of the settings, else those that servers and routers name.
+    fn servers(&self) -> (Vec<IpAddr>, Vec<String>) {
+        let settings = &self.keeper.settings;
+        let (mut dns, mut ntp) = (settings.dns.clone(), settings.ntp.clone());
+        let (lease4, lease6) = (self.lease4().into_iter(), self.lease6().into_iter());
+        if dns.is_empty() {
+            let of_lease4 = lease4.clone().flat_map(|lease| &lease.dns);
+            dns.extend(of_lease4.map(|one| IpAddr::V4(*one)));
+            let of_routers = self.resolvers.iter().map(|(one, _)| one);
+            let of_lease6 = lease6.clone().flat_map(|lease| &lease.dns);
+            // a file has no place for the interface that a link-local address belongs to
+            let named = of_routers.chain(of_lease6);
+            let named = named.filter(|one| !one.is_unicast_link_local());
+            dns.extend(named.map(|one| IpAddr::V6(*one)));
+        }
+        if ntp.is_empty() {
+            let of_lease4 = lease4.flat_map(|lease| &lease.ntp);
+            ntp.extend(of_lease4.map(ToString::to_string));
+            let of_lease6 = lease6.flat_map(|lease| &lease.ntp);
+            ntp.extend(of_lease6.map(ToString::to_string));
+        }
+        dns.truncate(DNS_MOST);
+        ntp.truncate(NTP_MOST);
+        (dns, ntp)
     }
 
     fn lease4(&self) -> Option<&dhcp4::Lease> {
