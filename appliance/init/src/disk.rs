@@ -13,12 +13,12 @@
 //! the partition holds something else, nothing is mounted, and cefline is not to be started: rows that
 //! it took would be lost at the next boot, and the senders would not know. The console says what helps.
 
-pub mod esp;
-pub mod ext4;
-pub mod gpt;
+mod esp;
+mod ext4;
+mod gpt;
 pub mod seed;
 pub mod slots;
-pub mod uki;
+mod uki;
 
 mod device;
 mod partition;

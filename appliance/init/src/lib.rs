@@ -16,7 +16,7 @@ pub mod network;
 pub mod notify;
 pub mod report;
 pub mod settings;
-pub mod smbios;
+mod smbios;
 pub mod stop;
 pub mod supervise;
 pub mod sysctl;

@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 4;
 
 /// The OEM strings of all tables, in their order. Whatever is broken ends them.
 #[must_use]
-pub fn oem_strings(tables: &[u8]) -> Vec<&str> {
+pub(crate) fn oem_strings(tables: &[u8]) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = tables;
     while let [kind, length, ..] = *rest {
@@ -42,7 +42,7 @@ pub fn oem_strings(tables: &[u8]) -> Vec<&str> {
 
 /// Bytes that are written as base64, with or without padding; nothing if they are not.
 #[must_use]
-pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=').as_bytes();
     if text.len() % 4 == 1 {
         return None;

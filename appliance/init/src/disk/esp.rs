@@ -2,17 +2,17 @@
 //! No IO.
 
 /// Label of our ESP. Exactly the eleven characters of a FAT label.
-pub const LABEL: &[u8; 11] = b"CEFLINE-ESP";
+pub(crate) const LABEL: &[u8; 11] = b"CEFLINE-ESP";
 /// Namespace of the variables of systemd-boot (its boot loader interface).
-pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+pub(crate) const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// Variables that we read hold a path or an identifier.
-pub const VARIABLE_BYTES_MAX: u64 = 4096;
+pub(crate) const VARIABLE_BYTES_MAX: u64 = 4096;
 /// A variable that we write stays, and is seen by the boot loader and by us.
 const STAYS: u32 = 0x7;
 
 /// The label in the first sector of a FAT file system; nothing if it is none.
 #[must_use]
-pub fn label(sector: &[u8]) -> Option<&[u8]> {
+pub(crate) fn label(sector: &[u8]) -> Option<&[u8]> {
     if sector.get(510..512) != Some(&[0x55, 0xaa]) {
         return None;
     }
@@ -26,7 +26,7 @@ pub fn label(sector: &[u8]) -> Option<&[u8]> {
 
 /// The text of a variable as efivarfs gives it: 4 bytes of attributes, then UTF-16 that ends with 0.
 #[must_use]
-pub fn variable_text(bytes: &[u8]) -> Option<String> {
+pub(crate) fn variable_text(bytes: &[u8]) -> Option<String> {
     let (_attributes, text) = bytes.split_first_chunk::<4>()?;
     let units = text
         .chunks_exact(2)
@@ -39,7 +39,7 @@ pub fn variable_text(bytes: &[u8]) -> Option<String> {
 
 /// A variable with this text as efivarfs takes it.
 #[must_use]
-pub fn variable_bytes(text: &str) -> Vec<u8> {
+pub(crate) fn variable_bytes(text: &str) -> Vec<u8> {
     let units = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
     STAYS.to_le_bytes().into_iter().chain(units).collect()
 }

@@ -4,10 +4,10 @@
 //! (Layout: the kernel's `Documentation/filesystems/ext4/super.rst`.)
 
 /// Where the superblock begins in the partition, and how large it is.
-pub const SUPERBLOCK_OFFSET: usize = 1024;
+pub(crate) const SUPERBLOCK_OFFSET: usize = 1024;
 const SUPERBLOCK_BYTES: usize = 1024;
 /// The block size of our file systems: the only one that our seed has.
-pub const BLOCK_BYTES: usize = 4096;
+pub(crate) const BLOCK_BYTES: usize = 4096;
 
 const BLOCKS_LOW: usize = 0x04;
 const BLOCK_SIZE_LOG: usize = 0x18;
@@ -26,17 +26,17 @@ const READ_ONLY_COMPATIBLE_CHECKSUMS: u32 = 0x400;
 
 /// Whether the magic number of ext2, 3 and 4 is there; `head` is the partition's beginning.
 #[must_use]
-pub fn is_there(head: &[u8]) -> bool {
+pub(crate) fn is_there(head: &[u8]) -> bool {
     superblock(head).is_some_and(|block| block[MAGIC..MAGIC + 2] == [0x53, 0xef])
 }
 
 /// What a superblock says of its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Superblock {
+pub(crate) struct Superblock {
     /// Size of the file system.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Its name for programs.
-    pub uuid: [u8; 16],
+    pub(crate) uuid: [u8; 16],
     /// Blocks of a group, of which some begin with a copy of the superblock.
     blocks_per_group: u32,
     /// The checksums do not hang on the UUID.
@@ -47,7 +47,7 @@ impl Superblock {
     /// Reads the superblock out of the first 2 KiB of a partition; nothing if it is not one, or its
     /// checksum is wrong, or its numbers are.
     #[must_use]
-    pub fn parse(head: &[u8]) -> Option<Superblock> {
+    pub(crate) fn parse(head: &[u8]) -> Option<Superblock> {
         let block = superblock(head).filter(|_| is_there(head))?;
         let checksums = u32_at(block, READ_ONLY_COMPATIBLE) & READ_ONLY_COMPATIBLE_CHECKSUMS != 0;
         if checksums && u32_at(block, CHECKSUM) != checksum(block) {
@@ -76,7 +76,7 @@ impl Superblock {
     /// Where in a new file system of so many bytes superblocks may be: the first, and the beginnings of
     /// the groups. Nothing if it may not be given another UUID.
     #[must_use]
-    pub fn places(&self, image_bytes: u64) -> Option<Vec<u64>> {
+    pub(crate) fn places(&self, image_bytes: u64) -> Option<Vec<u64>> {
         let group_bytes = u64::from(self.blocks_per_group)
             .checked_mul(BLOCK_BYTES as u64)
             .filter(|size| *size >= 1024 * 1024)?;
@@ -92,7 +92,7 @@ impl Superblock {
 
 /// Gives a superblock or a copy of it (1 KiB) this UUID, and this secret for the hashes of its
 /// directories; `false` if it is none, which is so at the beginning of most groups.
-pub fn rename(block: &mut [u8], uuid: [u8; 16], hash_seed: [u8; 16]) -> bool {
+pub(crate) fn rename(block: &mut [u8], uuid: [u8; 16], hash_seed: [u8; 16]) -> bool {
     let right = block.len() == SUPERBLOCK_BYTES
         && block[MAGIC..MAGIC + 2] == [0x53, 0xef]
         && u32_at(block, CHECKSUM) == checksum(block);

@@ -24,7 +24,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 /// Partitions begin at whole MiB: what flash and the hypervisors' stores like.
-pub const ALIGN_BYTES: u64 = 1024 * 1024;
+pub(crate) const ALIGN_BYTES: u64 = 1024 * 1024;
 /// Size of one entry; the specification allows larger ones, which nobody makes.
 const ENTRY_BYTES: usize = 128;
 /// Entries of a table: 128 on nearly every disk.
@@ -38,20 +38,20 @@ const DISK_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// An identifier, as it stands in the table: its first three groups are little endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Guid(pub [u8; 16]);
+pub(crate) struct Guid(pub(crate) [u8; 16]);
 
 impl Guid {
     /// Of an EFI system partition: C12A7328-F81F-11D2-BA4B-00A0C93EC93B.
-    pub const ESP: Guid =
+    pub(crate) const ESP: Guid =
         Guid(*b"\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b");
     /// Of a Linux filesystem: 0FC63DAF-8483-4772-8E79-3D69D8477DE4.
-    pub const LINUX: Guid =
+    pub(crate) const LINUX: Guid =
         Guid(*b"\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4");
     const NONE: Guid = Guid([0; 16]);
 
     /// An identifier of these random bytes (version 4).
     #[must_use]
-    pub fn random(mut bytes: [u8; 16]) -> Guid {
+    pub(crate) fn random(mut bytes: [u8; 16]) -> Guid {
         bytes[7] = bytes[7] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         Guid(bytes)
@@ -59,7 +59,7 @@ impl Guid {
 
     /// Out of its usual form, in either case: `0FC63DAF-8483-4772-8E79-3D69D8477DE4`.
     #[must_use]
-    pub fn from_text(text: &str) -> Option<Guid> {
+    pub(crate) fn from_text(text: &str) -> Option<Guid> {
         let groups: Vec<&str> = text.split('-').collect();
         if groups.iter().map(|group| group.len()).ne([8, 4, 4, 4, 12]) {
             return None;
@@ -106,7 +106,7 @@ impl fmt::Debug for Guid {
 
 /// The shape of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Size of a sector.
     sector_bytes: u64,
     /// Sectors of the whole disk.
@@ -116,7 +116,7 @@ pub struct Shape {
 impl Shape {
     /// A disk of so many bytes; nothing if no disk can have this shape, or none with a table.
     #[must_use]
-    pub fn new(sector_bytes: u64, disk_bytes: u64) -> Option<Shape> {
+    pub(crate) fn new(sector_bytes: u64, disk_bytes: u64) -> Option<Shape> {
         let fits = SECTOR_BYTES.contains(&sector_bytes) && disk_bytes <= DISK_BYTES_MAX;
         let shape = Shape {
             sector_bytes,
@@ -128,7 +128,7 @@ impl Shape {
 
 /// Why a disk's table cannot be used.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// The disk has none.
     None,
     /// The disk cannot be read.
@@ -149,31 +149,31 @@ impl fmt::Display for Error {
 
 /// One partition. First and last sector are both inside of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
+pub(crate) struct Partition {
     /// Number, from 1.
-    pub number: u32,
+    pub(crate) number: u32,
     /// What it is for.
-    pub kind: Guid,
+    pub(crate) kind: Guid,
     /// Which it is.
-    pub id: Guid,
+    pub(crate) id: Guid,
     /// Where it is, in sectors.
-    pub sectors: RangeInclusive<u64>,
+    pub(crate) sectors: RangeInclusive<u64>,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// One piece of a table to be written: on the disk before the next one is begun.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Write {
+pub(crate) struct Write {
     /// Where, from the beginning of the disk.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// What.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The table of one disk. All its partitions are within the disk, and none overlaps another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub(crate) struct Table {
     shape: Shape,
     disk_id: Guid,
     /// Partitions are not before this sector.
@@ -188,7 +188,7 @@ pub struct Table {
 impl Table {
     /// Reads the table through `read` (offset in bytes, bytes to fill): the first one, or the second
     /// one if the first is damaged.
-    pub fn read(
+    pub(crate) fn read(
         shape: Shape,
         mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
     ) -> Result<Table, Error> {
@@ -275,7 +275,7 @@ impl Table {
     }
 
     /// Its partitions by number.
-    pub fn partitions(&self) -> impl Iterator<Item = Partition> {
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = Partition> {
         (1..)
             .zip(self.entries.chunks_exact(ENTRY_BYTES))
             .filter(|(_, entry)| guid_at(entry, 0) != Guid::NONE)
@@ -296,7 +296,7 @@ impl Table {
 
     /// Where these sectors are: offset and size in bytes.
     #[must_use]
-    pub fn bytes_of(&self, sectors: &RangeInclusive<u64>) -> (u64, u64) {
+    pub(crate) fn bytes_of(&self, sectors: &RangeInclusive<u64>) -> (u64, u64) {
         let count = (sectors.end() + 1).saturating_sub(*sectors.start());
         (
             sectors.start() * self.shape.sector_bytes,
@@ -307,7 +307,7 @@ impl Table {
     /// The largest free space, begun at a whole MiB and ended at one, and at most `bytes_max` large;
     /// the first if several are the largest.
     #[must_use]
-    pub fn largest_free(&self, bytes_max: u64) -> Option<RangeInclusive<u64>> {
+    pub(crate) fn largest_free(&self, bytes_max: u64) -> Option<RangeInclusive<u64>> {
         let mut largest: Option<RangeInclusive<u64>> = None;
         let mut from = self.first_usable;
         let used = self
@@ -330,7 +330,7 @@ impl Table {
     /// The last sector that this partition could have, at a whole MiB and at most `bytes_max` after its
     /// beginning: what follows it is free up to there. Nothing if it can have no more than it has.
     #[must_use]
-    pub fn room_to_grow(&self, number: u32, bytes_max: u64) -> Option<u64> {
+    pub(crate) fn room_to_grow(&self, number: u32, bytes_max: u64) -> Option<u64> {
         let partitions = self.by_place();
         let place = partitions
             .iter()
@@ -349,7 +349,7 @@ impl Table {
 
     /// Adds a partition and gives its number; nothing if no entry is free, or these sectors are not.
     #[must_use]
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         kind: Guid,
         id: Guid,
@@ -376,7 +376,7 @@ impl Table {
 
     /// Lets a partition end at this sector; `false`, and nothing changes, if it cannot.
     #[must_use]
-    pub fn set_end(&mut self, number: u32, last: u64) -> bool {
+    pub(crate) fn set_end(&mut self, number: u32, last: u64) -> bool {
         let mut changed = self.clone();
         let index = (number as usize).wrapping_sub(1);
         let Some(entry) = changed.entries.chunks_exact_mut(ENTRY_BYTES).nth(index) else {
@@ -393,7 +393,7 @@ impl Table {
     /// What is to be written, in this order, each on the disk before the next: the one of the two tables
     /// that this was not read from goes first.
     #[must_use]
-    pub fn writes(&self) -> Vec<Write> {
+    pub(crate) fn writes(&self) -> Vec<Write> {
         let last = self.shape.sectors_count - 1;
         let entries_last = last - self.entries_sectors();
         let first = [

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 /// The headers of a UKI are within its first so many bytes: the stub has ten or so sections.
-pub const HEAD_BYTES: usize = 64 * 1024;
+pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 /// An os-release has some hundred bytes.
 const RELEASE_BYTES_MAX: u64 = 64 * 1024;
 const SECTIONS_COUNT_MAX: u16 = 96;
@@ -15,16 +15,16 @@ const MACHINE: u16 = 0x8664;
 
 /// The sections of a PE program that we know by name, each wholly within the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uki {
+pub(crate) struct Uki {
     /// Where its os-release is: at most 64 KiB.
-    pub release: Range<u64>,
+    pub(crate) release: Range<u64>,
 }
 
 impl Uki {
     /// Reads the headers out of a file's beginning; `size` is the file's. Nothing if it is no UKI for
     /// this kind of machine, or a section of it is beyond the file's end.
     #[must_use]
-    pub fn parse(head: &[u8], size: u64) -> Option<Uki> {
+    pub(crate) fn parse(head: &[u8], size: u64) -> Option<Uki> {
         head.strip_prefix(b"MZ")?;
         let pe = usize::try_from(u32_at(head, 0x3c)?).ok()?;
         let coff = pe.checked_add(4)?;
@@ -57,7 +57,7 @@ impl Uki {
 
 /// The version in an os-release of our system; nothing if it is another system's.
 #[must_use]
-pub fn version(release: &[u8]) -> Option<String> {
+pub(crate) fn version(release: &[u8]) -> Option<String> {
     let text = str::from_utf8(release).ok()?.trim_end_matches('\0');
     let value = |key: &str| {
         let found = text
@@ -82,7 +82,7 @@ pub fn version(release: &[u8]) -> Option<String> {
 /// Which of two versions is higher, as systemd-boot has it (UAPI version format): numbers by their
 /// value, and in this order: `~`, the end, `-`, `^`, `.`, letters, numbers.
 #[must_use]
-pub fn compare(left: &str, right: &str) -> Ordering {
+pub(crate) fn compare(left: &str, right: &str) -> Ordering {
     let (mut left, mut right) = (left.as_bytes(), right.as_bytes());
     let unknown = |byte: &u8| !byte.is_ascii_alphanumeric() && !b"~-^.".contains(byte);
     loop {
