@@ -1,7 +1,7 @@
 //! The rules in the real kernel: read back by `nft`, and tried by real connections.
 
 use crate::rig::{Peer, run, with_peer};
-use appliance_init::firewall::{Chain, Opening, load, rules};
+use appliance_init::firewall::{Chain, Match, Opening, Rule, Verdict, load, rules};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -73,6 +73,27 @@ fn as_many_senders_and_listeners_as_are_allowed_have_their_rules() {
         if Command::new("nft").arg("-v").output().is_ok() {
             let listed = run("nft list chain inet cefline input");
             assert_eq!(listed.matches("ip saddr 10.").count(), 256 * 65);
+        }
+    });
+}
+
+#[test]
+fn a_rule_that_the_kernel_refuses_is_named_and_the_old_ones_stay() {
+    with_peer(|_| {
+        load(&rules(&opening())).unwrap();
+        let mut wrong = rules(&Opening::default());
+        let refused = Rule {
+            chain: Chain::Input,
+            // never
+            matches: vec![Match::AtMostPerSecond(0)],
+            verdict: Verdict::Accept,
+        };
+        wrong.insert(7, refused.clone());
+        let error = load(&wrong).unwrap_err().to_string();
+        assert!(error.contains(&format!("input: {refused}")), "{error}");
+        if Command::new("nft").arg("-v").output().is_ok() {
+            let listed = run("nft list chain inet cefline input");
+            assert!(listed.contains("tcp dport 6514"), "{listed}");
         }
     });
 }
