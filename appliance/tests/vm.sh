@@ -86,7 +86,7 @@ wait_for() { # WHAT SECONDS COMMAND...
     done
 }
 # A line of the console of the machine that was started last; lines before `mark` are not seen.
-line() { tail -n "+$((mark + 1))" "$console" | grep -aqE "$1"; }
+line() { grep -aqE "$1" < <(tail -n "+$((mark + 1))" "$console"); }
 wait_line() { # REGEX SECONDS
     if ! wait_for "\"$1\" on the console" "$2" line "$1"; then
         tail -n 30 "$console" | sed 's/^/        /'

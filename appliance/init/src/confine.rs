@@ -5,6 +5,7 @@
 //! business, since it knows which of its threads needs what.
 
 use crate::mounts::CEFLINE;
+use crate::stop;
 use rustix::io::{Errno, Result};
 use rustix::process::{Resource, Rlimit, setrlimit, setsid, umask};
 use rustix::thread::{
@@ -45,6 +46,7 @@ pub fn command(arguments: &[&str]) -> io::Result<(Command, io::PipeReader)> {
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer);
+    stop::let_hear(&mut command);
     #[expect(
         unsafe_code,
         reason = "there is no other way to act between fork and exec"

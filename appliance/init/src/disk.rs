@@ -27,6 +27,7 @@ pub use slots::Slots;
 
 use crate::DATA;
 use crate::mounts::{self, CEFLINE};
+use crate::stop;
 use device::Disk;
 use gpt::{Guid, Partition, Table};
 use partition::Content;
@@ -424,7 +425,9 @@ fn random() -> Result<[u8; 16], Error> {
 /// Checks the file system, and lets what is sure to be right be put right.
 fn check(node: &Path) -> Result<(), Error> {
     let failed = |error| io_error("running", Path::new(E2FSCK), error);
-    let mut child = Command::new(E2FSCK)
+    let mut command = Command::new(E2FSCK);
+    stop::let_hear(&mut command);
+    let mut child = command
         .arg("-p")
         .arg(node)
         .env_clear()

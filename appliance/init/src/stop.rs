@@ -15,7 +15,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -136,23 +138,50 @@ fn power_buttons() -> Vec<File> {
     reason = "neither the standard library nor rustix has signals as descriptors"
 )]
 fn signals() -> io::Result<OwnedFd> {
-    // SAFETY: the set is a plain value that `sigemptyset` makes whole; the calls keep no pointer to
-    // it; the descriptor is new, so nobody else owns it.
+    let set = hold_back(&[libc::SIGINT, libc::SIGTERM])?;
+    // SAFETY: the call keeps no pointer to the set; the descriptor is new, so nobody else owns it.
     unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGINT);
-        libc::sigaddset(&raw mut set, libc::SIGTERM);
-        let error = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-        if error != 0 {
-            return Err(io::Error::from_raw_os_error(error));
-        }
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         let descriptor = libc::signalfd(-1, &raw const set, flags);
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(OwnedFd::from_raw_fd(descriptor))
+    }
+}
+
+/// Lets a program hear all signals. We hear of them by a descriptor and hold them back, and what a
+/// program holds back, its children do too unless they are told otherwise: without this they would
+/// never hear that they are to stop.
+#[expect(
+    unsafe_code,
+    reason = "there is no other way to act between fork and exec"
+)]
+pub(crate) fn let_hear(command: &mut Command) {
+    // SAFETY: the child is a copy of a process with several threads, so nothing but system calls
+    // may be made there: `hold_back` allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(|| hold_back(&[]).map(drop));
+    }
+}
+
+/// Holds back these signals from this thread and those that it will start, and no others.
+#[expect(unsafe_code, reason = "as in `signals`")]
+fn hold_back(signals: &[libc::c_int]) -> io::Result<libc::sigset_t> {
+    // SAFETY: the set is a plain value that `sigemptyset` makes whole; the calls keep no pointer to
+    // it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        let error = libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        if error == 0 {
+            Ok(set)
+        } else {
+            Err(io::Error::from_raw_os_error(error))
+        }
     }
 }
 
@@ -246,6 +275,26 @@ mod tests {
         thread::sleep(time * 3);
         assert_eq!(LATE.load(Ordering::SeqCst), 1);
         drop(hanging);
+    }
+
+    #[test]
+    fn a_program_that_is_started_hears_signals_that_we_hold_back() {
+        let held_back = |is_let: bool| {
+            let mut command = Command::new("grep");
+            command.args(["SigBlk", "/proc/self/status"]);
+            if is_let {
+                let_hear(&mut command);
+            }
+            let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            u64::from_str_radix(text.trim_start_matches("SigBlk:").trim(), 16).unwrap()
+        };
+        hold_back(&[libc::SIGINT, libc::SIGTERM]).unwrap();
+        assert_eq!(
+            held_back(false),
+            1 << (libc::SIGINT - 1) | 1 << (libc::SIGTERM - 1)
+        );
+        assert_eq!(held_back(true), 0);
+        hold_back(&[]).unwrap();
     }
 
     #[test]
