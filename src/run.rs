@@ -177,7 +177,7 @@ impl Forwarder {
     ) -> Result<(), ConfigError> {
         let outcome = read.and_then(|mut config| {
             config.follows(&self.config(), Some(file))?;
-            let allowed = self.view.sandbox.allows(&config);
+            let allowed = self.view.sandbox.allows(&config, file);
             allowed.map_err(|what| ConfigError::of_file(file, what))?;
             config.listen.connections_max = connections_allowed(config.listen.connections_max);
             let config = Arc::new(config);

@@ -26,7 +26,7 @@
 //! killed for a mistake in a list, since rows would be with him.
 //!
 //! **What it does not do.** Names are looked up and certificates read after the start, so their files stay
-//! readable. An ingest thread on io_uring can submit to its ring what its own list refuses, within
+//! readable, with their folders, since they are replaced: root can read what it owns in `/etc`. An ingest thread on io_uring can submit to its ring what its own list refuses, within
 //! what Landlock allows: seccomp sees no submissions (`listen.io = "epoll"` has no ring). UDP and
 //! path sockets are not restricted by address.
 
@@ -38,13 +38,14 @@ mod calls;
 mod capabilities;
 mod ground;
 mod plan;
+mod way;
 
 pub use calls::Kind;
 
 use crate::config::{Config, SandboxMode};
 use plan::Plan;
 use std::net::ToSocketAddrs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -105,6 +106,10 @@ pub struct Sandbox {
     layers: Vec<(Layer, Standing)>,
     /// TCP ports that may be connected to; nothing for any.
     ports: Option<Vec<u16>>,
+    /// Folders and files that may be read; nothing for all.
+    readable: Option<Vec<PathBuf>>,
+    /// Folders of which root may read all files, although they hold much else.
+    wide: Vec<PathBuf>,
 }
 
 /// For threads that are started later: whether they are to give up calls.
@@ -117,6 +122,8 @@ impl Sandbox {
         Sandbox {
             layers: Vec::new(),
             ports: None,
+            readable: None,
+            wide: Vec::new(),
         }
     }
 
@@ -138,21 +145,29 @@ impl Sandbox {
         self.layers().any(|(other, is_on)| other == layer && is_on)
     }
 
-    /// Whether a program in this sandbox can go on by another configuration.
+    /// Whether a program in this sandbox can go on by another configuration, which was read from `file`.
     ///
     /// # Errors
-    /// A port that it must not connect to.
-    pub fn allows(&self, config: &Config) -> Result<(), String> {
-        let Some(allowed) = &self.ports else {
-            return Ok(());
-        };
-        let ports = config.ports_out();
-        let stranger = ports.iter().find(|(port, _)| !allowed.contains(port));
-        match stranger {
+    /// A port that it must not connect to, or a file that it must not read.
+    pub fn allows(&self, config: &Config, file: &Path) -> Result<(), String> {
+        if let Some(allowed) = &self.ports {
+            let ports = config.ports_out();
+            let stranger = ports.iter().find(|(port, _)| !allowed.contains(port));
+            if let Some((port, key)) = stranger {
+                return Err(format!(
+                    "{key}: the sandbox of the running program lets it connect to the TCP ports of the \
+                     configuration that it was started with, and {port} is not one of them; needs a \
+                     restart"
+                ));
+            }
+        }
+        let readable = self.readable.as_deref();
+        match readable.and_then(|readable| plan::beyond(config, file, readable)) {
             None => Ok(()),
-            Some((port, key)) => Err(format!(
-                "{key}: the sandbox of the running program lets it connect to the TCP ports of the \
-                 configuration that it was started with, and {port} is not one of them; needs a restart"
+            Some(file) => Err(format!(
+                "{}: the sandbox of the running program lets it read the folders of the files that it \
+                 was started with, and this is in none of them; needs a restart",
+                file.display()
             )),
         }
     }
@@ -165,6 +180,13 @@ impl Sandbox {
             .collect();
         if !self.layers.is_empty() {
             tracing::info!(layers = on.join(" "), "in the sandbox");
+        }
+        for folder in &self.wide {
+            tracing::info!(
+                folder = %folder.display(),
+                "as root the program may read all files of a folder, since one that it needs is replaced \
+                 there; a user of its own may not"
+            );
         }
         for (layer, standing) in &self.layers {
             if let Err(why) = standing {
@@ -224,8 +246,14 @@ impl Entrance {
                 ));
             }
         }
+        let is_on = |layer| layers.contains(&(layer, Ok(())));
         let sandbox = Sandbox {
             ports: self.plan.ports_in(&layers),
+            readable: is_on(Layer::Files).then(|| self.plan.readable()),
+            wide: match is_on(Layer::Files) {
+                true => self.plan.wide_for_root().to_vec(),
+                false => Vec::new(),
+            },
             layers,
         };
         let _ = NARROWS.set(sandbox.has(Layer::Calls));

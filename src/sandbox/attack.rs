@@ -125,7 +125,12 @@ fn every() {
     for (what, call, arguments) in CALLS.iter().chain(OLD_CALLS).chain(SOCKETS) {
         tell(what, attempt(*call, arguments));
     }
-    for path in READ {
+    let is_root = nix::unistd::geteuid().is_root();
+    // root is left the files of /etc where hosts and name servers are replaced in it
+    let read = READ
+        .iter()
+        .filter(|path| !is_root || **path != "/etc/shadow");
+    for path in read {
         tell_file(&format!("reading {path}"), File::open(path).map(drop));
     }
     for path in WRITTEN {

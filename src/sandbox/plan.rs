@@ -1,8 +1,10 @@
 //! What a program by this configuration goes on needing: files, folders, ports.
 //!
 //! Files are replaced by others of the same name, as editors and whoever renews secrets do, so what is
-//! named stands for its folder; that of a link also for the folder that it leads to.
+//! named stands for its folder; and links are led elsewhere, so each on the way to it (`way.rs`) stands
+//! for its own. What is not there yet stands for the folder that it will be made in.
 
+use super::way::Way;
 use super::{Layer, Standing};
 use crate::config::{
     AZURE_FEDERATED_TOKEN_FILE, ClientCertificate, ClientSecret, Config, Durability, Identity,
@@ -12,7 +14,7 @@ use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Folders that hold so much else that only the file itself is meant.
+/// Folders that hold much else: of these only files may be read, and no folder be listed.
 const WIDE: &[&str] = &[
     "/",
     "/boot",
@@ -36,8 +38,19 @@ const WIDE: &[&str] = &[
     "/var/tmp",
 ];
 
-/// What names are looked up by. Where our user has no rights of root's, all files of `/etc` may be
-/// read, since these are replaced by others at any time.
+/// Wide folders in which nothing is replaced: the system's own.
+const FIXED: &[&str] = &[
+    "/",
+    "/boot",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/usr",
+    "/usr/local",
+    "/usr/local/etc",
+];
+
+/// What names are looked up by.
 const NAMES: &[&str] = &[
     "/etc/resolv.conf",
     "/etc/hosts",
@@ -51,6 +64,9 @@ const NAMES: &[&str] = &[
     "/etc/machine-id",
     "/etc/passwd",
 ];
+
+/// Those of them that are replaced while a machine runs, by whoever leases addresses or keeps hosts.
+const NAMES_REPLACED: &[&str] = &["/etc/resolv.conf", "/etc/hosts"];
 
 /// Authorities of the machine, wherever distributions keep them, and zones of time: both are read
 /// again at a reload.
@@ -67,6 +83,8 @@ const SHARED: &[&str] = &[
     "/usr/local/share/ca-certificates",
     "/usr/share/pki",
     "/var/lib/ca-certificates",
+    "/nix/store",
+    "/gnu/store",
     "/usr/share/zoneinfo",
     "/etc/localtime",
 ];
@@ -82,8 +100,9 @@ const MACHINE: &[&str] = &[
     "/proc/self",
 ];
 
-/// The environment's word for authorities.
-const CERTIFICATE_VARIABLES: &[&str] = &["SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// The environment's words for authorities: a file, and folders.
+const CERTIFICATE_FILE: &str = "SSL_CERT_FILE";
+const CERTIFICATE_FOLDERS: &str = "SSL_CERT_DIR";
 
 /// DNS, when an answer is too long for a datagram.
 const DNS_PORT: u16 = 53;
@@ -115,37 +134,31 @@ impl Plan {
         for file in plan.named.clone() {
             plan.read_around(&file);
         }
-        // files come and go in it
-        let arc = match &config.sentinel.identity {
-            Identity::AzureArc(one) => Some(one),
-            Identity::Auto(one) => Some(&one.arc),
-            _ => None,
-        };
-        if let Some(arc) = arc {
-            plan.named.push(arc.tokens_directory.clone());
-            plan.read_at(&arc.tokens_directory);
+        if let Some(tokens) = tokens(config) {
+            plan.named.push(tokens.to_owned());
+            plan.read_in(tokens);
         }
-        plan.read.extend(SHARED.iter().map(PathBuf::from));
         for path in SHARED {
             plan.read_at(Path::new(path));
         }
         plan.read.extend(MACHINE.iter().map(PathBuf::from));
-        for name in CERTIFICATE_VARIABLES {
-            for path in env::var_os(name).iter().flat_map(env::split_paths) {
-                plan.read_at(&path);
-            }
+        if let Some(file) = env::var_os(CERTIFICATE_FILE) {
+            plan.read_around(Path::new(&file));
         }
-        let is_root = nix::unistd::geteuid().is_root();
-        if !is_root {
-            plan.read_files_in.push("/etc".into());
+        let folders = env::var_os(CERTIFICATE_FOLDERS);
+        for folder in folders.iter().flat_map(env::split_paths) {
+            plan.read_at(&folder);
         }
         plan.read.extend(NAMES.iter().map(PathBuf::from));
-        // what links lead to is replaced in its folder
-        if let Ok(target) = Path::new("/etc/resolv.conf").canonicalize() {
-            plan.read_around(&target);
+        if !nix::unistd::geteuid().is_root() {
+            plan.read_files_in.push("/etc".into());
+        }
+        for path in NAMES_REPLACED {
+            plan.read_around(Path::new(path));
         }
         if config.spool.durability != Durability::Memory {
-            plan.spool = Some(config.spool.directory.clone());
+            // links on the way are of no matter: the keepers' folder is the one that they lead to now
+            plan.spool = Some(Way::to(&config.spool.directory).end);
         }
         plan.ports = config.ports_out().iter().map(|(port, _)| *port).collect();
         plan.ports.push(DNS_PORT);
@@ -175,8 +188,7 @@ impl Plan {
         let above = parents
             .into_iter()
             .find(|folder| device(folder) != Some(own))?;
-        let is_wide = WIDE.iter().any(|wide| above == Path::new(wide));
-        (!is_wide || !nix::unistd::geteuid().is_root()).then_some(above)
+        (!is_in(above, WIDE) || !nix::unistd::geteuid().is_root()).then_some(above)
     }
 
     /// The ports that may be connected to, if these layers restrict them.
@@ -199,21 +211,88 @@ impl Plan {
     }
 
     fn read_around(&mut self, file: &Path) {
-        for path in [std::path::absolute(file).ok(), file.canonicalize().ok()]
-            .into_iter()
-            .flatten()
-        {
-            self.read.push(around(&path).to_owned());
+        let way = Way::to(file);
+        for link in &way.links {
+            self.read_folder_of_link(link);
         }
+        self.read.push(way.end.clone());
+        // a file that is mounted by itself cannot be replaced
+        if let (Some(folder), false) = (way.end.parent(), is_mounted(&way.end)) {
+            self.read_in(folder);
+        }
+    }
+
+    /// What is in a folder, or will be once it is there.
+    fn read_in(&mut self, folder: &Path) {
+        let end = Way::to(folder).end;
+        let Some(there) = end.ancestors().find(|folder| folder.exists()) else {
+            return;
+        };
+        if !is_in(there, WIDE) {
+            self.read.push(there.to_owned());
+        } else if !is_in(there, FIXED) && !self.read_files_in.iter().any(|known| known == there) {
+            self.read_files_in.push(there.to_owned());
+        }
+    }
+
+    fn read_folder_of_link(&mut self, link: &Path) {
+        let Some(folder) = link.parent() else { return };
+        // links of wide folders are the system's for the most part: root would get far more by them
+        // than our user
+        let is_root = nix::unistd::geteuid().is_root();
+        if !is_in(folder, WIDE)
+            || (!is_root && !is_in(folder, FIXED) && folder != Path::new("/var"))
+        {
+            self.read_in(folder);
+        }
+    }
+
+    /// Wide folders of which root may read all files, for the sake of some.
+    pub(super) fn wide_for_root(&self) -> &[PathBuf] {
+        match nix::unistd::geteuid().is_root() {
+            true => &self.read_files_in,
+            false => &[],
+        }
+    }
+
+    /// What may be read, with no link on the way to it.
+    pub(super) fn readable(&self) -> Vec<PathBuf> {
+        let paths = self.read.iter().chain(&self.read_files_in);
+        paths.map(|path| Way::to(path).end).collect()
     }
 }
 
-/// The folder of a file, or the file itself if the folder holds much else.
-fn around(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if !WIDE.iter().any(|wide| folder == Path::new(wide)) => folder,
-        _ => file,
+/// The file that a program by this configuration, read from `file`, would read and may not, if all that
+/// it may is below `readable`.
+pub(super) fn beyond(config: &Config, file: &Path, readable: &[PathBuf]) -> Option<PathBuf> {
+    let is_beyond = |path: &PathBuf| {
+        let end = Way::to(path).end;
+        !readable.iter().any(|known| end.starts_with(known))
+    };
+    let tokens = tokens(config).map(Path::to_owned);
+    named(config, file)
+        .into_iter()
+        .chain(tokens)
+        .find(is_beyond)
+}
+
+/// The folder in which the agent of Azure Arc leaves files that come and go.
+fn tokens(config: &Config) -> Option<&Path> {
+    match &config.sentinel.identity {
+        Identity::AzureArc(one) => Some(&one.tokens_directory),
+        Identity::Auto(one) => Some(&one.arc.tokens_directory),
+        _ => None,
     }
+}
+
+fn is_in(folder: &Path, list: &[&str]) -> bool {
+    list.iter().any(|one| folder == Path::new(one))
+}
+
+fn is_mounted(file: &Path) -> bool {
+    let device = |path: &Path| path.metadata().map(|about| about.dev()).ok();
+    let folder = file.parent().and_then(device);
+    device(file).is_some_and(|own| folder.is_some_and(|folder| own != folder))
 }
 
 /// The files that are read again while the program runs.
@@ -270,20 +349,80 @@ fn place(from: &SecretFrom) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Machine, parse};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn plan_for(file: &Path) -> Plan {
+        let mut plan = Plan::default();
+        plan.read_around(file);
+        plan
+    }
 
     #[test]
-    fn a_file_stands_for_its_folder_unless_that_holds_much_else() {
-        for (file, stands_for) in [
-            ("/etc/cefline/cefline.toml", "/etc/cefline"),
-            ("/etc/cefline.toml", "/etc/cefline.toml"),
-            ("/cefline.toml", "/cefline.toml"),
-            (
-                "/run/secrets/azure/tokens/token",
-                "/run/secrets/azure/tokens",
-            ),
-            ("/run/token", "/run/token"),
-        ] {
-            assert_eq!(around(Path::new(file)), Path::new(stands_for), "{file}");
+    fn a_file_stands_for_its_folder_and_of_one_that_holds_much_else_for_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().canonicalize().unwrap();
+        let plan = plan_for(&own.join("cefline.toml"));
+        assert!(plan.read.contains(&own));
+        assert!(plan.read_files_in.is_empty());
+        let plan = plan_for(Path::new("/etc/cefline.toml"));
+        assert_eq!(plan.read, [PathBuf::from("/etc/cefline.toml")]);
+        assert_eq!(plan.read_files_in, [PathBuf::from("/etc")]);
+        let plan = plan_for(Path::new("/cefline.toml"));
+        assert_eq!(plan.read, [PathBuf::from("/cefline.toml")]);
+        assert!(plan.read_files_in.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_there_stands_for_the_folder_that_it_will_be_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().canonicalize().unwrap();
+        symlink(own.join("run/resolve/stub"), own.join("dangling")).unwrap();
+        fs::create_dir(own.join("run")).unwrap();
+        let plan = plan_for(&own.join("dangling"));
+        assert!(plan.read.contains(&own.join("run")), "{plan:?}");
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_is_found_before_it_is_needed() {
+        let machine = Machine {
+            cores: vec![0],
+            cores_quota: None,
+            host_name: "collector".into(),
+        };
+        let text = r#"
+[listen]
+tcp = ["0.0.0.0:514"]
+[sentinel]
+endpoint = "https://a.ingest.monitor.azure.com"
+rules = ["dcr-0123456789abcdef0123456789abcdef"]
+[sentinel.identity]
+kind = "workload"
+token_file = "/run/none/such/token"
+"#;
+        let config = parse(text, &machine).unwrap();
+        let file = Path::new("/srv/none/cefline.toml");
+        let known = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let token = PathBuf::from("/run/none/such/token");
+        assert_eq!(beyond(&config, file, &known(&["/srv/none"])), Some(token));
+        let both = known(&["/srv/none", "/run/none"]);
+        assert_eq!(beyond(&config, file, &both), None);
+    }
+
+    #[test]
+    fn each_link_on_the_way_stands_for_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(own.join("volume/..1")).unwrap();
+        fs::create_dir(own.join("named")).unwrap();
+        fs::write(own.join("volume/..1/secret"), "").unwrap();
+        symlink("..1", own.join("volume/..data")).unwrap();
+        symlink("..data/secret", own.join("volume/secret")).unwrap();
+        symlink(own.join("volume/secret"), own.join("named/secret")).unwrap();
+        let plan = plan_for(&own.join("named/secret"));
+        for folder in ["named", "volume", "volume/..1"] {
+            assert!(plan.read.contains(&own.join(folder)), "{folder}: {plan:?}");
         }
     }
 }

@@ -10,9 +10,9 @@ use cefline::send::{SendControl, SendOptions, send};
 use nix::unistd::{Gid, Uid, chown};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Nobody's.
@@ -232,6 +232,102 @@ fn names_are_looked_up_and_tokens_renewed_in_the_sandbox() {
         (tokens() >= 3).then_some(())
     });
     assert!(!forwarder.process.stderr().contains("ERROR"));
+}
+
+/// Delivers until so many further tokens have been asked for.
+fn deliver_by_new_tokens(forwarder: &ForwarderProcess, emulator: &EmulatorProcess, count: u64) {
+    let before = emulator.stat("tokens_issued");
+    until("further tokens have been asked for", SOON, || {
+        deliver(forwarder, 10);
+        (emulator.stat("tokens_issued") >= before + count).then_some(())
+    });
+}
+
+/// Has a configuration name another file for its secret, and gives that which it has named.
+fn rename_secret(config: &Path, to: &Path) -> PathBuf {
+    let text = fs::read_to_string(config).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("secret_file"))
+        .unwrap();
+    let from = line.split('"').nth(1).unwrap();
+    fs::write(config, text.replace(from, to.to_str().unwrap())).unwrap();
+    PathBuf::from(from)
+}
+
+const SHORT_LIVES: [&str; 3] = ["--plain", "--fault", "token_life_seconds=2"];
+
+#[test]
+fn a_secret_behind_links_that_are_led_elsewhere_goes_on_being_read() {
+    let _machine = beside_others();
+    let emulator = EmulatorProcess::start(&SHORT_LIVES);
+    // as Kubernetes mounts secrets, and a link of the operator's to it
+    let volume = tempfile::tempdir().unwrap();
+    let at = |path: &str| volume.path().join(path);
+    let forwarder = ForwarderProcess::start_by(&emulator, KEYS, |arguments, folder| {
+        let own = folder.join("secret");
+        let from = rename_secret(Path::new(arguments[2]), &own);
+        for version in ["..1", "..2"] {
+            fs::create_dir_all(at(version)).unwrap();
+            fs::copy(&from, at(version).join("secret")).unwrap();
+        }
+        // a port that was taken has it started once more
+        if !at("secret").exists() {
+            symlink("..1", at("..data")).unwrap();
+            symlink("..data/secret", at("secret")).unwrap();
+        }
+        symlink(at("secret"), own).unwrap();
+        Process::start(arguments, folder)
+    });
+    deliver(&forwarder, 10);
+    symlink("..2", at("..new")).unwrap();
+    fs::rename(at("..new"), at("..data")).unwrap();
+    fs::remove_dir_all(at("..1")).unwrap();
+    deliver_by_new_tokens(&forwarder, &emulator, 2);
+}
+
+#[test]
+fn files_in_a_folder_that_holds_much_else_may_be_replaced() {
+    let _machine = beside_others();
+    let emulator = EmulatorProcess::start(&SHORT_LIVES);
+    let wide = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let forwarder = ForwarderProcess::start_by(&emulator, KEYS, |arguments, folder| {
+        let from = rename_secret(Path::new(arguments[2]), wide.path());
+        fs::copy(from, wide.path()).unwrap();
+        Process::start(arguments, folder)
+    });
+    deliver(&forwarder, 10);
+    let new = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    fs::copy(wide.path(), new.path()).unwrap();
+    fs::rename(new.path(), wide.path()).unwrap();
+    deliver_by_new_tokens(&forwarder, &emulator, 2);
+}
+
+#[test]
+fn root_looks_names_up_in_files_that_were_replaced() {
+    let _machine = beside_others();
+    if !Uid::effective().is_root() {
+        return skipped("only root may mount another /etc");
+    }
+    let mut emulator = EmulatorProcess::start(&SHORT_LIVES);
+    emulator.sentinel = emulator.sentinel.replace("127.0.0.1", "localhost");
+    let etc = tempfile::tempdir().unwrap();
+    let hosts = etc.path().join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    fs::write(etc.path().join("nsswitch.conf"), "hosts: files\n").unwrap();
+    let forwarder = ForwarderProcess::start_by(&emulator, KEYS, |arguments, folder| {
+        let script = "mount --bind \"$0\" /etc && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]);
+        command.arg(etc.path()).arg(PROGRAM).args(arguments);
+        command.current_dir(folder);
+        Process::of(command, Vec::new(), Stdio::piped())
+    });
+    deliver(&forwarder, 10);
+    let new = hosts.with_extension("new");
+    fs::copy(&hosts, &new).unwrap();
+    fs::rename(new, &hosts).unwrap();
+    deliver_by_new_tokens(&forwarder, &emulator, 2);
 }
 
 /// A folder and what is in it, for another user.
