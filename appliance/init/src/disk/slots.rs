@@ -525,6 +525,10 @@ fn put(from: &mut File, bytes: u64, to: &Path) -> io::Result<()> {
     from.read_exact(&mut first)?;
     let mut file = File::create(to)?;
     file.write_all(&[0; SECTOR_BYTES])?;
+    // the directory knows where it begins before it has grown: what it takes when the power fails is
+    // then freed by the next update, and not lost on the ESP for ever
+    file.sync_all()?;
+    sync_directory(to)?;
     let copied = io::copy(&mut from.take(bytes - SECTOR_BYTES as u64), &mut file)?;
     if copied + SECTOR_BYTES as u64 != bytes {
         return Err(io::Error::new(
