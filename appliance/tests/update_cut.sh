@@ -4,7 +4,8 @@
 # place. It takes some minutes, so it is not among those that `run` runs of itself: run it after a change to
 # disk/slots.rs, `appliance/tests/run update_cut`.
 #
-# The moments go by what has been written to the disk, which is made slow for it: at the first bytes, at a
+# The moments go by what has been written to the disk, which is made slow for it (QEMU does so in bursts, so they
+# are met by and large): at the first bytes, about a
 # quarter, a half, three quarters, and when all but the last sector must be there. What QEMU has taken when it is
 # killed stays, so this is a disk without a cache of its own.
 # shellcheck source-path=SCRIPTDIR
