@@ -26,10 +26,12 @@ take_program() { # FROM TO
     fi
 }
 
-# The programs for an image that is only tested, without symbols, in a folder.
-build_programs_for_tests() { # FOLDER
-    local program
-    program=$(build_program "$repository" cefline --features self-attack) && take_program "$program" "$1/cefline"
+# The programs for an image that is only tested, without symbols, in a folder. Its cefline is given, or built
+# with the feature that its test asks for.
+build_programs_for_tests() { # FOLDER [CEFLINE]
+    local program=${2:-}
+    [ -n "$program" ] || program=$(build_program "$repository" cefline --features self-attack)
+    take_program "$program" "$1/cefline"
     for program in appliance-init make-seed; do
         take_program "$(build_program "$repository/appliance/init" "$program")" "$1/$program"
     done
