@@ -32,11 +32,14 @@ make_uki() { # INITRAMFS OUTPUT
     no_time "$2"
 }
 
-# objcopy writes the time of day into the header, where nobody reads it.
+# objcopy writes the time of day into the header, and a checksum over that, neither of which any firmware reads.
+# A signature brings a checksum of its own.
 no_time() { # PE-FILE
     local head
     head=$(read_hex "$1" 60 4)
-    put_hex "$1" $((16#${head:6:2}${head:4:2}${head:2:2}${head:0:2} + 8)) 00000000
+    head=$((16#${head:6:2}${head:4:2}${head:2:2}${head:0:2}))
+    put_hex "$1" $((head + 8)) 00000000
+    put_hex "$1" $((head + 88)) 00000000
 }
 
 end_of_sections() { # FILE
