@@ -9,7 +9,12 @@ use std::io::Read;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// What is waited for comes at the latest after this; else the test fails.
+const SOON: Duration = Duration::from_secs(20);
+/// How often it is looked for.
+const POLL_TIME: Duration = Duration::from_millis(50);
 
 fn settings() -> settings::Network {
     settings::Network {
@@ -31,14 +36,15 @@ fn bring_up(settings: &settings::Network) -> (Network, impl Fn() -> String + use
 }
 
 fn wait_until(network: &Network, what: &str, holds: impl Fn(&State) -> bool) -> State {
-    for _ in 0..300 {
+    let deadline = Instant::now() + SOON;
+    loop {
         let state = network.state();
         if holds(&state) {
             return state;
         }
-        thread::sleep(Duration::from_millis(50));
+        assert!(Instant::now() < deadline, "not {what}: {state:?}");
+        thread::sleep(POLL_TIME);
     }
-    panic!("not {what}: {:?}", network.state());
 }
 
 #[test]
@@ -67,7 +73,7 @@ fn dhcp_gives_an_address_renews_it_and_a_refusal_takes_it_away() {
         assert!(run("ip address show eth0").contains("valid_lft 1"));
 
         // the lease is of 12 s: renewed after 6
-        server.wait_for(5);
+        server.wait_for_questions(3);
         assert_eq!(server.kinds(), [1, 3, 3]);
         server.refuse(true);
         let lost = wait_until(&network, "lost", |state| state.addresses.is_empty());
@@ -246,15 +252,12 @@ impl Server {
         self.state.lock().unwrap().answers_directly = true;
     }
 
-    /// Until a third question has come, the one to renew.
-    fn wait_for(&self, seconds: u64) {
-        thread::sleep(Duration::from_secs(seconds));
-        for _ in 0..100 {
-            if self.kinds().len() >= 3 {
-                thread::sleep(Duration::from_millis(200));
-                return;
-            }
-            thread::sleep(Duration::from_millis(50));
+    /// Waits until so many questions have come. What becomes of them is decided by then.
+    fn wait_for_questions(&self, count: usize) {
+        let deadline = Instant::now() + SOON;
+        while self.kinds().len() < count {
+            assert!(Instant::now() < deadline, "only {:?} came", self.kinds());
+            thread::sleep(POLL_TIME);
         }
     }
 }
@@ -272,7 +275,7 @@ impl Router {
                     let line = run("ip -o link show eth0");
                     break line.split(':').next().unwrap().parse::<u32>().unwrap();
                 }
-                thread::sleep(Duration::from_millis(50));
+                thread::sleep(POLL_TIME);
                 run("ip link set eth0 up");
                 if run("ip link show eth0").contains("NO-CARRIER") {
                     break 0;
