@@ -19,6 +19,7 @@
 
 mod dhcp4;
 mod dhcp6;
+mod lease;
 mod links;
 mod resolv;
 mod session;

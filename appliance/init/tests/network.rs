@@ -2,7 +2,7 @@
 //!
 //! They need root, `ip`, and for one of them `nft`; without these they say `skipped: …` and pass.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
+#![expect(clippy::unwrap_used, reason = "it is a test")]
 
 #[path = "network/rig.rs"]
 mod rig;

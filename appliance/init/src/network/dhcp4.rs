@@ -13,6 +13,7 @@
 //! tried (the server does it), nor is an address of an earlier boot asked for.
 
 use super::Random;
+use super::lease::{Change, LASTS_LEAST, NOT_RENEWED, WANTED_BACK};
 use crate::settings::{DNS_MOST, NTP_MOST};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(crate) struct Lease {
     pub(crate) hostname: Option<String>,
     pub(crate) domain: Option<String>,
     pub(crate) mtu: Option<u16>,
-    /// From when it was asked for; at least [`LEASE_LEAST`]; for ever is 136 years.
+    /// From when it was asked for; at least [`LASTS_LEAST`]; for ever is 136 years.
     pub(crate) lasts: Duration,
     /// `renew < rebind < lasts`.
     pub(crate) renew: Duration,
@@ -46,8 +47,6 @@ pub(crate) struct Route {
     pub(crate) gateway: Ipv4Addr,
 }
 
-/// A lease shorter than this is a mistake, and would keep us asking.
-const LEASE_LEAST: Duration = Duration::from_secs(10);
 /// Waits of RFC 2131 section 4.1: 4 s, doubled up to 64 s, each a second more or less.
 const WAIT_FIRST: Duration = Duration::from_secs(4);
 const WAIT_MOST: Duration = Duration::from_secs(64);
@@ -66,15 +65,7 @@ const ROUTES_MOST: usize = 32;
 pub(crate) struct Step {
     /// A datagram, and to whom: broadcast, or the server.
     pub(crate) send: Option<(Vec<u8>, Ipv4Addr)>,
-    pub(crate) change: Option<Change>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// The lease is new or renewed; counted from this time since the boot.
-    Leased(Box<Lease>, Duration),
-    /// The address is ours no more.
-    Lost(&'static str),
+    pub(crate) change: Option<Change<Lease>>,
 }
 
 #[derive(Debug)]
@@ -124,7 +115,7 @@ impl Client {
             Stage::Bound(lease, since) => {
                 // the time to rebind has come, for whoever is there is to answer
                 let until_lost = (*since + lease.lasts).saturating_sub(now);
-                if self.sent_count == 0 && until_lost > LEASE_LEAST {
+                if self.sent_count == 0 && until_lost > LASTS_LEAST {
                     lease.renew = Duration::ZERO;
                     lease.rebind = now.saturating_sub(*since);
                     self.next = now;
@@ -158,7 +149,7 @@ impl Client {
             Stage::Bound(lease, since) if now >= *since + lease.lasts => {
                 self.begin(Stage::Discovering, now);
                 self.began = now;
-                Some(Change::Lost("its time is over and no server renewed it"))
+                Some(Change::Lost(NOT_RENEWED))
             }
             _ => None,
         };
@@ -227,7 +218,7 @@ impl Client {
                 self.begin(Stage::Discovering, now + REFUSED_WAIT);
                 return Step {
                     send: None,
-                    change: Some(Change::Lost("the server wants it back")),
+                    change: Some(Change::Lost(WANTED_BACK)),
                 };
             }
             _ => {}
@@ -408,7 +399,7 @@ impl Answer {
 
     /// What is offered or given, if it can be.
     fn lease(&self) -> Option<Lease> {
-        let lasts = self.seconds(LASTS).filter(|lasts| *lasts >= LEASE_LEAST)?;
+        let lasts = self.seconds(LASTS).filter(|lasts| *lasts >= LASTS_LEAST)?;
         let rebind = self.seconds(REBIND).filter(|rebind| *rebind < lasts);
         let rebind = rebind.unwrap_or(lasts * 7 / 8);
         let renew = self.seconds(RENEW).filter(|renew| *renew < rebind);

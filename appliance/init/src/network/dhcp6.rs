@@ -10,6 +10,7 @@
 //! the link are what they are known by.
 
 use super::Random;
+use super::lease::{Change, LASTS_LEAST, NOT_RENEWED, WANTED_BACK};
 use crate::settings::{DNS_MOST, NTP_MOST};
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -39,8 +40,6 @@ pub(crate) struct Lease {
     server: Vec<u8>,
 }
 
-/// A shorter one is a mistake, and would keep us asking.
-const LEASE_LEAST: Duration = Duration::from_secs(10);
 /// Information is asked for again after a day, at the earliest after ten minutes.
 const INFORMATION_LASTS: Duration = Duration::from_secs(86_400);
 const INFORMATION_LEAST: Duration = Duration::from_secs(600);
@@ -60,15 +59,7 @@ const REQUESTS_MOST: u32 = 10;
 pub(crate) struct Step {
     /// A datagram to all servers.
     pub(crate) send: Option<Vec<u8>>,
-    pub(crate) change: Option<Change>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// New or renewed; counted from this time since the boot.
-    Leased(Box<Lease>, Duration),
-    /// The address is ours no more.
-    Lost(&'static str),
+    pub(crate) change: Option<Change<Lease>>,
 }
 
 #[derive(Debug)]
@@ -138,7 +129,7 @@ impl Client {
             }
             Stage::Bound(lease, since) if now >= *since + lease.lasts => {
                 if lease.address.is_some() {
-                    change = Some(Change::Lost("its time is over and no server renewed it"));
+                    change = Some(Change::Lost(NOT_RENEWED));
                 }
                 self.begin(Stage::Asking, now);
             }
@@ -206,9 +197,7 @@ impl Client {
                 Step::default()
             }
             (Stage::Bound(held, _), REPLY, None) if answer.has_status(NO_BINDING) => {
-                let change = held
-                    .address
-                    .map(|_| Change::Lost("the server wants it back"));
+                let change = held.address.map(|_| Change::Lost(WANTED_BACK));
                 self.begin(Stage::Asking, now + SOLICIT.0);
                 Step { send: None, change }
             }
@@ -376,7 +365,7 @@ impl<'a> Answer<'a> {
                     seconds(&value[20..])?,
                 ))
             })
-            .filter(|(_, preferred, lasts)| *lasts >= LEASE_LEAST && preferred <= lasts)?;
+            .filter(|(_, preferred, lasts)| *lasts >= LASTS_LEAST && preferred <= lasts)?;
         // a time of 0 leaves it to us (section 14.2)
         let told = |bytes| seconds(bytes).filter(|told| !told.is_zero());
         lease.address = Some(given);

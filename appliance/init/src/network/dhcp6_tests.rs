@@ -157,7 +157,7 @@ proptest! {
             last = client.hear(&heard, now);
             if let Some(Change::Leased(lease, _)) = &last.change {
                 prop_assert!(lease.renew <= lease.rebind && lease.rebind <= lease.lasts);
-                prop_assert!(lease.lasts >= LEASE_LEAST && lease.dns.len() <= DNS_MOST);
+                prop_assert!(lease.lasts >= LASTS_LEAST && lease.dns.len() <= DNS_MOST);
             }
             if last.send.is_none() {
                 last = client.step(now);

@@ -1,6 +1,7 @@
 //! One interface, from its choice until it is gone: what the two DHCP clients and the routers say is
 //! done, and what the kernel then says is told.
 
+use super::lease::Change;
 use super::links::{Lifetime, Link, Way};
 use super::{Error, Keeper, Random, State, dhcp4, dhcp6, links, open, resolv};
 use crate::clock::since_boot;
@@ -269,7 +270,7 @@ impl<'a> Session<'a> {
         }
         match step.change {
             None => {}
-            Some(dhcp4::Change::Leased(lease, since)) => {
+            Some(Change::Leased(lease, since)) => {
                 self.trouble = None;
                 self.set_lease4(&lease, old.as_deref(), now.saturating_sub(since));
                 if let Some(dhcp4) = &mut self.dhcp4 {
@@ -277,7 +278,7 @@ impl<'a> Session<'a> {
                     dhcp4.listener = None;
                 }
             }
-            Some(dhcp4::Change::Lost(why)) => {
+            Some(Change::Lost(why)) => {
                 self.trouble = Some(format!("the address of DHCP is lost: {why}"));
                 if let Some(old) = old {
                     self.unset_lease4(&old, None);
@@ -342,7 +343,7 @@ impl<'a> Session<'a> {
         let Some(change) = step.change else { return };
         let old = dhcp6.lease.take().and_then(|lease| lease.address);
         let new = match change {
-            dhcp6::Change::Leased(lease, since) => {
+            Change::Leased(lease, since) => {
                 let age = now.saturating_sub(since);
                 let lifetime = Lifetime {
                     valid: lease.lasts.saturating_sub(age),
@@ -358,7 +359,7 @@ impl<'a> Session<'a> {
                 }
                 address
             }
-            dhcp6::Change::Lost(why) => {
+            Change::Lost(why) => {
                 self.trouble = Some(format!("the address of DHCPv6 is lost: {why}"));
                 None
             }

@@ -1,6 +1,7 @@
 //! The network brought up over a real interface, against servers of the tests' own on its other end.
 
 use crate::rig::{Peer, run, with_peer};
+use appliance_init::clock::since_boot;
 use appliance_init::firewall::{Opening, load, rules};
 use appliance_init::network::{Network, State};
 use appliance_init::settings::{self, Ipv4, Ipv6};
@@ -9,7 +10,7 @@ use std::io::Read;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is waited for comes at the latest after this; else the test fails.
 const SOON: Duration = Duration::from_secs(20);
@@ -36,13 +37,13 @@ fn bring_up(settings: &settings::Network) -> (Network, impl Fn() -> String + use
 }
 
 fn wait_until(network: &Network, what: &str, holds: impl Fn(&State) -> bool) -> State {
-    let deadline = Instant::now() + SOON;
+    let deadline = since_boot() + SOON;
     loop {
         let state = network.state();
         if holds(&state) {
             return state;
         }
-        assert!(Instant::now() < deadline, "not {what}: {state:?}");
+        assert!(since_boot() < deadline, "not {what}: {state:?}");
         thread::sleep(POLL_TIME);
     }
 }
@@ -254,9 +255,9 @@ impl Server {
 
     /// Waits until so many questions have come. What becomes of them is decided by then.
     fn wait_for_questions(&self, count: usize) {
-        let deadline = Instant::now() + SOON;
+        let deadline = since_boot() + SOON;
         while self.kinds().len() < count {
-            assert!(Instant::now() < deadline, "only {:?} came", self.kinds());
+            assert!(since_boot() < deadline, "only {:?} came", self.kinds());
             thread::sleep(POLL_TIME);
         }
     }
