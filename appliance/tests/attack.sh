@@ -6,11 +6,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
 
 begin
-build_image image --formats raw --cmdline-extra cefline.test
-start_names
-start_emulator
-write_configuration "$out/configuration" </dev/null
-make_disk "$out/configuration.img" "$out/configuration"
+prepare --cmdline-extra cefline.test </dev/null
 new_machine image
 use_kernel image
 start_machine "$out/configuration.img"

@@ -7,11 +7,7 @@
 
 messages=${APPLIANCE_MESSAGES:-50000}
 begin
-build_image image --formats raw
-start_names
-start_emulator
-write_configuration "$out/configuration" </dev/null
-make_disk "$out/configuration.img" "$out/configuration"
+prepare </dev/null
 
 # ---- from the firmware to a listening port. The guest's clock is the host's: a machine that has other things
 # to do is slow, so the best of three counts.

@@ -5,11 +5,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
 
 begin
-build_image image --formats raw,iso
-start_names
-start_emulator
-write_configuration "$out/configuration" </dev/null
-make_disk "$out/configuration.img" "$out/configuration"
+prepare --formats raw,iso </dev/null
 new_machine image
 machine_extra=(-drive "if=none,id=cd,format=raw,readonly=on,file=$(built image iso)" -device "ide-cd,drive=cd")
 

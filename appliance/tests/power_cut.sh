@@ -6,13 +6,9 @@
 
 cuts=${APPLIANCE_CUTS:-5}
 begin
-build_image image --formats raw
-start_names
-start_emulator
 # rows of its own would be counted with those that are sent
-heartbeat=off write_configuration "$out/configuration" </dev/null
+heartbeat=off prepare </dev/null
 begin_outage
-make_disk "$out/configuration.img" "$out/configuration"
 new_machine image
 use_kernel image
 

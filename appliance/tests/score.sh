@@ -34,11 +34,7 @@ fi
 . "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
 
 # ---- the appliance, and what it says of its settings
-build_image image --formats raw
-start_names
-start_emulator
-write_configuration "$out/configuration" </dev/null
-make_disk "$out/configuration.img" "$out/configuration"
+prepare </dev/null
 new_machine image
 use_kernel image
 start_machine "$out/configuration.img"

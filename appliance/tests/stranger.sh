@@ -5,10 +5,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
 
 begin
-build_image image --formats raw
-start_names
-start_emulator
-write_configuration "$out/configuration" </dev/null
+prepare </dev/null
 # a key with an escape sequence in it, a network that is none, junk with odd names, a file that is too long
 printf '"\\u001b[2Jowned" = 1\n' >"$out/configuration/appliance.toml"
 for number in $(seq 40); do : >"$out/configuration/a b$number"; done

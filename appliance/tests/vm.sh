@@ -138,6 +138,16 @@ make_disk() { # FILE FOLDER
     mcopy -i "$1" "$2"/* ::
 }
 
+# What most tests begin with: an image, the stand-in and its name, and a disk that points at it. More of the
+# configuration on standard input.
+prepare() { # [ARGUMENTS OF build.sh...]
+    build_image image --formats raw "$@"
+    start_names
+    start_emulator
+    write_configuration "$out/configuration"
+    make_disk "$out/configuration.img" "$out/configuration"
+}
+
 # ---- a machine
 
 # Copies the image of a build, with room for data.
