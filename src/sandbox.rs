@@ -25,10 +25,11 @@
 //! A call that is refused fails as one of a user without rights does (EPERM, EACCES): nobody is
 //! killed for a mistake in a list, since rows would be with him.
 //!
-//! **What it does not do.** Names are looked up and certificates read after the start, so their files stay
-//! readable, with their folders, since they are replaced: root can read what it owns in `/etc`. An ingest thread on io_uring can submit to its ring what its own list refuses, within
-//! what Landlock allows: seccomp sees no submissions (`listen.io = "epoll"` has no ring). UDP and
-//! path sockets are not restricted by address.
+//! **What it does not do.** Names are looked up and certificates read after the start, so their files
+//! stay readable, with their folders, since they are replaced: root can read what it owns in `/etc`.
+//! An ingest thread on io_uring can submit to its ring what its own list refuses, within what Landlock
+//! allows: seccomp sees no submissions (`listen.io = "epoll"` has no ring). UDP and path sockets are
+//! not restricted by address.
 
 #[cfg(feature = "self-attack")]
 pub mod attack;
