@@ -18,10 +18,12 @@
 )]
 
 use super::time::header_time_len;
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 
 /// Host names longer than this are none (RFC 5424 section 6: HOSTNAME has at most 255 characters).
 const HOST_BYTES_MAX: usize = 255;
+/// Digits that a PRI may have, with zeros in front.
+const PRI_DIGITS_MAX: usize = 4;
 /// Highest PRI: facility 23, severity 7 (RFC 5424 section 6.2.1).
 const PRI_MAX: u32 = 191;
 
@@ -51,19 +53,23 @@ pub fn read(text: &[u8]) -> Origin<'_> {
     read_both(text, Then::Message)
 }
 
-/// Headers of the last messages, and what was read of them: those of one sender are often the same for a
-/// second, and to compare one is a tenth of the work of reading it.
+/// Headers of the last messages, and what was read of them: but for the PRI, those of one sender are often the
+/// same for a second, and to compare one is a tenth of the work of reading it.
 #[derive(Debug)]
 pub struct Memo {
-    /// By a hash of the header.
+    /// By a hash of the header without its PRI.
     seats: Vec<Seat>,
 }
 
 /// A header that was read. The empty one has no origin, as here before any was read.
 #[derive(Debug, Clone, Copy)]
 struct Seat {
+    /// Without a sound PRI at its beginning.
     text: [u8; SEAT_BYTES],
     len: u8,
+    /// There was one.
+    has_pri: bool,
+    /// What was read where there was none.
     pri: Option<u8>,
     time: Option<(u8, u8)>,
     host: Option<(u8, u8)>,
@@ -71,14 +77,15 @@ struct Seat {
 
 /// Longer headers are read each time.
 const SEAT_BYTES: usize = 72;
-/// Headers that are kept, a power of two: for more senders at a time than one read of a connection has.
-const SEATS: usize = 256;
+/// Headers that are kept, a power of two: those of some hundred senders in one second.
+const SEATS: usize = 1024;
 
 impl Default for Memo {
     fn default() -> Self {
         let empty = Seat {
             text: [0; SEAT_BYTES],
             len: 0,
+            has_pri: false,
             pri: None,
             time: None,
             host: None,
@@ -92,20 +99,28 @@ impl Default for Memo {
 impl Memo {
     /// What [`read`] reads.
     pub fn read<'f>(&mut self, text: &'f [u8]) -> Origin<'f> {
-        let hash = super::fold(0, text) as usize;
+        let (pri, rest) = sound_pri(text).unwrap_or((None, text));
+        let hash = super::fold(pri.is_some().into(), rest) as usize;
         let seat = self.seats.get_mut(hash & (SEATS - 1));
-        let (Some(seat), true) = (seat, text.len() <= SEAT_BYTES) else {
+        let (Some(seat), true) = (seat, rest.len() <= SEAT_BYTES) else {
             return read(text);
         };
-        if seat.text.get(..usize::from(seat.len)) != Some(text) {
-            seat.keep(text);
+        let is_known =
+            seat.has_pri == pri.is_some() && seat.text.get(..usize::from(seat.len)) == Some(rest);
+        if !is_known {
+            let origin = read(text);
+            if pri.is_some() && memchr(b'<', rest).is_some() {
+                // the PRI may be that of a header behind this one
+                return origin;
+            }
+            seat.keep(origin, rest, pri.is_some());
         }
         let piece = |place: Option<(u8, u8)>| {
             let (start, end) = place?;
-            text.get(usize::from(start)..usize::from(end))
+            rest.get(usize::from(start)..usize::from(end))
         };
         Origin {
-            pri: seat.pri,
+            pri: pri.or(seat.pri),
             time: piece(seat.time),
             host: piece(seat.host),
         }
@@ -113,20 +128,37 @@ impl Memo {
 }
 
 impl Seat {
-    fn keep(&mut self, text: &[u8]) {
-        let origin = read(text);
+    fn keep(&mut self, origin: Origin<'_>, rest: &[u8], has_pri: bool) {
         let place = |piece: Option<&[u8]>| {
-            let (start, end) = super::place_in(text, piece?)?;
+            let (start, end) = super::place_in(rest, piece?)?;
             Some((u8::try_from(start).ok()?, u8::try_from(end).ok()?))
         };
+        self.has_pri = has_pri;
         self.pri = origin.pri;
         self.time = place(origin.time);
         self.host = place(origin.host);
-        self.len = text.len() as u8;
-        if let Some(to) = self.text.get_mut(..text.len()) {
-            to.copy_from_slice(text);
+        self.len = rest.len() as u8;
+        if let Some(to) = self.text.get_mut(..rest.len()) {
+            to.copy_from_slice(rest);
         }
     }
+}
+
+/// A PRI at the very beginning that is as it should be, and what is behind it.
+fn sound_pri(text: &[u8]) -> Option<(Option<u8>, &[u8])> {
+    let inner = text.strip_prefix(b"<")?;
+    let mut value = 0u32;
+    for (at, byte) in inner.iter().enumerate().take(PRI_DIGITS_MAX + 1) {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit < 10 {
+            value = value.wrapping_mul(10).wrapping_add(digit);
+        } else if *byte == b'>' && at > 0 && value <= PRI_MAX {
+            return Some((u8::try_from(value).ok(), inner.get(at.wrapping_add(1)..)?));
+        } else {
+            return None;
+        }
+    }
+    None
 }
 
 /// Reads the beginning of a frame that is no message. Its words may be its text, so that one of
@@ -186,7 +218,7 @@ fn read_pri(text: &[u8]) -> (Option<u8>, &[u8]) {
     let digits = digits_len(inner);
     let value = inner
         .get(..digits)
-        .filter(|digits| (1..=4).contains(&digits.len()))
+        .filter(|digits| (1..=PRI_DIGITS_MAX).contains(&digits.len()))
         .and_then(number)
         .filter(|value| *value <= PRI_MAX)
         .and_then(|value| u8::try_from(value).ok());
@@ -266,7 +298,23 @@ mod tests {
         let mut memo = Memo::default();
         let long = "x".repeat(SEAT_BYTES);
         for _ in 0..20_000 {
-            let pri = ["", "<1>", "<134>", "<9999>"][random.usize(0..4)];
+            let pris = [
+                "",
+                "<1>",
+                "<134>",
+                "<191>",
+                "<192>",
+                "<0013>",
+                "<00013>",
+                "<9999>",
+                "<>",
+                "<13",
+                "<134><9>",
+                "<134> <9>",
+                "<134>relay: <9>",
+                " <134>",
+            ];
+            let pri = pris[random.usize(0..pris.len())];
             let second = random.u8(0..70);
             let time = match random.u8(0..4) {
                 0 => format!("Nov 25 01:59:{second:02} "),
