@@ -194,19 +194,16 @@ impl Scratch {
             self.last.fill((0, 0));
             self.record = 1;
         }
-        for index in 0..self.scan.pairs.len() {
-            let known = self
-                .scan
-                .pairs
-                .get(index)
-                .map(|pair| usize::from(pair.known));
+        let pairs = self.scan.pairs_mut();
+        for index in 0..pairs.len() {
+            let known = pairs.get(index).map(|pair| usize::from(pair.known));
             let Some(seat) = known.and_then(|known| self.last.get_mut(known)) else {
                 continue;
             };
             let (record, earlier) = *seat;
             *seat = (self.record, index as u32);
             if record == self.record
-                && let Some(earlier) = self.scan.pairs.get_mut(earlier as usize)
+                && let Some(earlier) = pairs.get_mut(earlier as usize)
             {
                 earlier.known = Pair::UNKNOWN;
             }
@@ -215,7 +212,7 @@ impl Scratch {
 
     /// The last pair of a target.
     fn last_of(&self, target: u8) -> Option<&Pair> {
-        let pairs = &self.scan.pairs;
+        let pairs = self.scan.pairs();
         if !self.has_places {
             return pairs.iter().rev().find(|pair| pair.known == target);
         }
@@ -537,17 +534,7 @@ impl Mapper {
         scratch
             .scan
             .read(extension, |start, end| keys.find(extension, start, end));
-        // bit by bit, the targets that were named
-        let mut named = [0u64; 4];
-        let mut is_twice = false;
-        for pair in &scratch.scan.pairs {
-            let bit = 1u64.wrapping_shl(pair.known.into());
-            if let Some(named) = named.get_mut(usize::from(pair.known / 64)) {
-                is_twice |= *named & bit != 0 && pair.known != Pair::UNKNOWN;
-                *named |= bit;
-            }
-        }
-        scratch.has_places = is_twice || self.filters.is_some();
+        scratch.has_places = scratch.scan.has_repeats() || self.filters.is_some();
         if scratch.has_places {
             scratch.note_places();
         }
@@ -576,7 +563,7 @@ impl Mapper {
             (&ACTIVITY, header.name),
             (&SEVERITY, header.severity),
         ] {
-            row.header_column(column, header, text.trim_ascii());
+            row.header_column(column, header, text);
         }
         self.computer(row, record.origin, source);
         let has_more = self.columns(row, record.extension, source.received.wall);
@@ -675,31 +662,39 @@ impl Mapper {
     /// Writes the pairs that have columns. True if there are others, or values that do not fit.
     fn columns(&mut self, row: &mut Row<'_>, extension: &[u8], now: Wall) -> bool {
         let mut has_more = false;
-        for index in 0..self.scratch.scan.pairs.len() {
-            let Some(pair) = self.scratch.scan.pairs.get(index) else {
+        let mut index = 0usize;
+        loop {
+            let pairs = self.scratch.scan.pairs();
+            index = row.plain_pairs(&self.keys, extension, pairs, index, &mut has_more);
+            let Some(pair) = pairs.get(index).copied() else {
                 break;
             };
-            if pair.value().is_empty() {
-                continue;
-            }
-            let Some(target) = self.keys.target(pair.known) else {
+            if !pair.value().is_empty() && !self.odd_pair(row, extension, &pair, now) {
                 has_more = true;
-                continue;
-            };
-            let read_time = |text: &[u8]| self.read_time(text, extension, now);
-            let mut fits = row.pair(&target.slot, extension, pair, read_time);
-            for slot in &target.more {
-                fits |= row.pair_slowly(slot, extension, pair, &read_time);
-            }
-            if !fits {
-                has_more = true;
-                row.notes.unfit = row.notes.unfit.saturating_add(1);
-                if let Some(pair) = self.scratch.scan.pairs.get_mut(index) {
+                if let Some(pair) = self.scratch.scan.pairs_mut().get_mut(index) {
                     pair.known = Pair::UNKNOWN;
                 }
             }
+            index = index.wrapping_add(1);
         }
         has_more
+    }
+
+    /// Writes a pair that is not plain. False if it has no column, or does not fit.
+    #[inline(never)]
+    fn odd_pair(&self, row: &mut Row<'_>, extension: &[u8], pair: &Pair, now: Wall) -> bool {
+        let Some(target) = self.keys.target(pair.known) else {
+            return false;
+        };
+        let read_time = |text: &[u8]| self.read_time(text, extension, now);
+        let mut fits = row.pair(&target.slot, extension, pair, &read_time);
+        for slot in &target.more {
+            fits |= row.pair(slot, extension, pair, &read_time);
+        }
+        if !fits {
+            row.notes.unfit = row.notes.unfit.saturating_add(1);
+        }
+        fits
     }
 
     /// Writes `AdditionalExtensions`: remarks, then what has no column, in the sender's order.
@@ -709,7 +704,7 @@ impl Mapper {
             if !record.stray.is_empty() {
                 more.pair(b"", b"cefline.stray", record.stray);
             }
-            for pair in &self.scratch.scan.pairs {
+            for pair in self.scratch.scan.pairs() {
                 if pair.known == Pair::UNKNOWN && !pair.value().is_empty() {
                     more.pair_of(record.extension, pair);
                 }

@@ -15,17 +15,28 @@ const PLACES: usize = 4096;
 const PLACE_SHIFT: u32 = 64 - PLACES.trailing_zeros();
 const _: () = assert!(KEYS.len() < EMPTY as usize);
 pub(super) const EMPTY: u8 = Pair::UNKNOWN;
-/// Bytes of a key that are looked at as one number; of a longer one its first and last eight, and the
-/// rest is compared too.
-const WORD_BYTES: usize = 16;
+/// Bytes at the end of a key that are looked at as one number, and so at the beginning of a longer one; what
+/// is between them is compared too.
+const WORD_BYTES: usize = 8;
+
+/// What a key is told by.
+#[derive(Debug, Clone, Copy, Default)]
+struct Name {
+    /// Its last bytes, see [`Target::word`].
+    last: u64,
+    /// The first bytes of one that is longer than that.
+    first: u64,
+    /// Of all of it; 0 of what is none.
+    len: usize,
+}
 
 /// Where a key's value goes.
 #[derive(Debug)]
 pub(super) struct Target {
     /// The key.
     key: &'static [u8],
-    /// All of it, or its ends. No two keys of one length have the same.
-    word: u128,
+    /// All of it, or its end. No two keys of one length with one first byte have the same.
+    word: u64,
     /// The column it fills...
     pub(super) slot: Slot,
     /// ...and further ones.
@@ -43,6 +54,29 @@ pub(super) struct Slot {
     pub(super) column: ColumnId,
 }
 
+/// What a plain value of a key becomes, side by side in what comes from memory at once.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct PlainSlot {
+    /// What stands before the value.
+    pub(super) lead: Lead,
+    /// The column.
+    pub(super) column: ColumnId,
+    /// Which values are plain.
+    pub(super) plain: Plain,
+}
+
+/// Which values may be copied into a row as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plain {
+    /// None.
+    No,
+    /// Clean text.
+    Text,
+    /// A whole number as we write it.
+    Number,
+}
+
 /// All keys that have a column; made once at start from [`KEYS`]. No two have one place: a key is
 /// found, or known not to be there, by one look.
 #[derive(Debug)]
@@ -52,8 +86,10 @@ pub(super) struct KeyTable {
     factor: u64,
     /// Index into `targets` by place, [`EMPTY`] where none is.
     places: Box<[u8; PLACES]>,
-    /// Key and length of each target, where they are found with one look.
-    words: Box<[(u128, usize); 256]>,
+    /// Of each target, and of what is none, where they are found with one look.
+    names: Box<[Name; 256]>,
+    /// Of each target, and of what is none.
+    plain: Box<[PlainSlot; 256]>,
 }
 
 impl KeyTable {
@@ -64,7 +100,7 @@ impl KeyTable {
                 let mut slots = key.columns.iter().filter_map(|name| slot(name));
                 Some(Target {
                     key: key.key.as_bytes(),
-                    word: word(key.key.as_bytes(), 0, key.key.len()),
+                    word: top_aligned(key.key.as_bytes()),
                     slot: slots.next()?,
                     more: slots.collect(),
                 })
@@ -74,15 +110,20 @@ impl KeyTable {
         let mut factor = 0x9E37_79B9_7F4A_7C15u64;
         loop {
             if let Some(places) = places(&targets, factor) {
-                let mut words = Box::new([(0, 0); 256]);
-                for (place, target) in words.iter_mut().zip(&targets) {
-                    *place = (target.word, target.key.len());
+                let mut names = Box::new([Name::default(); 256]);
+                for (name, target) in names.iter_mut().zip(&targets) {
+                    *name = Name {
+                        last: target.word,
+                        first: first_word(target.key, 0),
+                        len: target.key.len(),
+                    };
                 }
                 return KeyTable {
+                    plain: plain(&targets),
                     targets,
                     factor,
                     places,
-                    words,
+                    names,
                 };
             }
             factor = factor.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(2);
@@ -93,19 +134,41 @@ impl KeyTable {
     #[inline(always)]
     pub(super) fn find(&self, text: &[u8], start: usize, end: usize) -> u8 {
         let len = end.wrapping_sub(start);
-        let word = word(text, start, end);
-        let Some(index) = self.places.get(place(word, len, self.factor)).copied() else {
-            return EMPTY;
+        let Some(last) = last_word(text, end) else {
+            return self.find_near_the_start(text, start, end);
         };
-        match self.words.get(usize::from(index)) {
-            Some(found)
-                if *found == (word, len)
-                    && (len <= WORD_BYTES || self.is_long(index, text, start)) =>
-            {
-                index
-            }
-            _ => EMPTY,
+        // the bytes before a short key go
+        let last = match len {
+            0..WORD_BYTES => last & !(u64::MAX.wrapping_shr((8usize.wrapping_mul(len)) as u32)),
+            _ => last,
+        };
+        self.find_word(last, text, start, len)
+    }
+
+    /// The same, by the key's last bytes.
+    #[inline(always)]
+    fn find_word(&self, last: u64, text: &[u8], start: usize, len: usize) -> u8 {
+        let first = text.get(start).copied().unwrap_or(0);
+        let place = place(last, first, len, self.factor);
+        let index = self.places.get(place).copied().unwrap_or(EMPTY);
+        #[expect(clippy::indexing_slicing, reason = "there is one for each number")]
+        let name = &self.names[usize::from(index)];
+        if name.last == last
+            && name.len == len
+            && (len <= WORD_BYTES || name.first == first_word(text, start))
+            && (len <= 2 * WORD_BYTES || self.is_long(index, text, start))
+        {
+            index
+        } else {
+            EMPTY
         }
+    }
+
+    /// The same where not enough bytes stand before the key's end.
+    #[cold]
+    fn find_near_the_start(&self, text: &[u8], start: usize, end: usize) -> u8 {
+        let key = text.get(start..end).unwrap_or_default();
+        self.find_word(top_aligned(key), text, start, key.len())
     }
 
     /// Whether a long key stands there, whose ends do.
@@ -118,8 +181,15 @@ impl KeyTable {
 
     /// The same for a key that stands alone.
     pub(super) fn find_key(&self, key: &[u8]) -> Option<u8> {
-        let index = self.find(key, 0, key.len());
+        let index = self.find_near_the_start(key, 0, key.len());
         (index != EMPTY).then_some(index)
+    }
+
+    /// What a plain value of this target becomes.
+    #[inline(always)]
+    pub(super) fn plain(&self, index: u8) -> &PlainSlot {
+        #[expect(clippy::indexing_slicing, reason = "there is one for each number")]
+        &self.plain[usize::from(index)]
     }
 
     #[inline]
@@ -132,13 +202,39 @@ impl KeyTable {
 fn places(targets: &[Target], factor: u64) -> Option<Box<[u8; PLACES]>> {
     let mut places = Box::new([EMPTY; PLACES]);
     for (index, target) in targets.iter().enumerate() {
-        let place = places.get_mut(place(target.word, target.key.len(), factor))?;
+        let place = places.get_mut(place(
+            target.word,
+            *target.key.first()?,
+            target.key.len(),
+            factor,
+        ))?;
         if *place != EMPTY {
             return None;
         }
         *place = u8::try_from(index).ok()?;
     }
     Some(places)
+}
+
+fn plain(targets: &[Target]) -> Box<[PlainSlot; 256]> {
+    let mut targets = targets.iter();
+    Box::new(std::array::from_fn(|_| match targets.next() {
+        Some(target) => PlainSlot {
+            lead: target.slot.lead,
+            column: target.slot.column,
+            plain: match target.slot.kind {
+                _ if !target.more.is_empty() => Plain::No,
+                Kind::Text => Plain::Text,
+                Kind::Int | Kind::Long => Plain::Number,
+                Kind::Real | Kind::DateTime => Plain::No,
+            },
+        },
+        None => PlainSlot {
+            lead: Lead::new(b""),
+            column: 0,
+            plain: Plain::No,
+        },
+    }))
 }
 
 fn slot(name: &str) -> Option<Slot> {
@@ -157,50 +253,35 @@ fn slot(name: &str) -> Option<Slot> {
 /// The place of a key. The hash is chosen so that the keys of the table have one each, not against an
 /// adversary: a foreign key costs one comparison, wherever it leads to.
 #[inline(always)]
-fn place(word: u128, len: usize, factor: u64) -> usize {
-    let (low, high) = (word as u64, (word >> 64) as u64);
-    let mixed = (low ^ high.rotate_left(29) ^ len as u64).wrapping_mul(factor);
+fn place(last: u64, first: u8, len: usize, factor: u64) -> usize {
+    let mixed = (last ^ u64::from(first) << 8 ^ len as u64).wrapping_mul(factor);
     (mixed >> PLACE_SHIFT) as usize
 }
 
-/// The key `text[start..end]`, with zeros behind it, the first byte lowest; of a long one its ends.
+/// The bytes before `end`, the last one highest; nothing if there are fewer.
 #[inline(always)]
-fn word(text: &[u8], start: usize, end: usize) -> u128 {
-    let len = end.wrapping_sub(start);
-    let Some(kept) = KEPT.get(len) else {
-        let key = text.get(start..end).unwrap_or_default();
-        let half = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        return u128::from(half(key.first_chunk())) | (u128::from(half(key.last_chunk())) << 64);
-    };
-    let from = text.get(start..).unwrap_or_default();
-    let word = match from.first_chunk::<WORD_BYTES>() {
-        Some(bytes) => u128::from_le_bytes(*bytes),
-        None => near_the_end(from),
-    };
-    word & kept
+fn last_word(text: &[u8], end: usize) -> Option<u64> {
+    let bytes = text.get(end.checked_sub(WORD_BYTES)?..end)?;
+    Some(u64::from_le_bytes(*bytes.first_chunk()?))
 }
 
-/// The same where fewer bytes follow.
-#[cold]
-fn near_the_end(text: &[u8]) -> u128 {
-    let bytes = text.iter().take(WORD_BYTES).rev();
-    bytes.fold(0, |word, byte| (word << 8) | u128::from(*byte))
+/// The bytes from `start` on, the first one lowest; 0 if there are fewer.
+#[inline(always)]
+fn first_word(text: &[u8], start: usize) -> u64 {
+    let bytes = text.get(start..start.wrapping_add(WORD_BYTES));
+    let bytes = bytes.and_then(|bytes| bytes.first_chunk());
+    bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// The bits of so many first bytes.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "computed by the compiler, which would say so"
-)]
-const KEPT: [u128; WORD_BYTES + 1] = {
-    let mut kept = [0; WORD_BYTES + 1];
-    let mut len = 1;
-    while len <= WORD_BYTES {
-        kept[len] = u128::MAX >> (8 * (WORD_BYTES - len));
-        len += 1;
-    }
-    kept
-};
+/// The last bytes of a key, the very last one highest.
+fn top_aligned(key: &[u8]) -> u64 {
+    let last = key
+        .iter()
+        .rev()
+        .take(WORD_BYTES)
+        .zip((0..64).step_by(8).rev());
+    last.fold(0, |word, (byte, shift)| word | u64::from(*byte) << shift)
+}
 
 #[cfg(test)]
 mod tests {
@@ -233,8 +314,8 @@ mod tests {
         assert_eq!(table.find_key(b""), None);
         let longest = KEYS.iter().map(|key| key.key.len()).max();
         assert!(
-            longest > Some(WORD_BYTES),
-            "those are compared in two steps"
+            longest > Some(2 * WORD_BYTES),
+            "those are compared in three steps"
         );
     }
 
@@ -243,7 +324,7 @@ mod tests {
         let table = KeyTable::new();
         let long = KEYS
             .iter()
-            .find(|key| key.key.len() > WORD_BYTES + 2)
+            .find(|key| key.key.len() > 2 * WORD_BYTES + 2)
             .unwrap();
         let mut other = long.key.as_bytes().to_vec();
         let middle = other.len() / 2;
@@ -252,11 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn ends_and_length_tell_keys_apart() {
+    fn end_first_byte_and_length_tell_keys_apart() {
         // or else no factor would give each key a place of its own, and the search would not end
-        let mut words: Vec<(u128, usize)> = KEYS
+        let mut words: Vec<(u64, u8, usize)> = KEYS
             .iter()
-            .map(|key| (word(key.key.as_bytes(), 0, key.key.len()), key.key.len()))
+            .map(|key| key.key.as_bytes())
+            .map(|key| (top_aligned(key), key[0], key.len()))
             .collect();
         words.sort_unstable();
         words.dedup();

@@ -7,12 +7,13 @@
 
 use super::Column;
 use super::json::{Room, Style};
-use super::keys::Slot;
+use super::keys::{KeyTable, Plain, Slot};
 use super::value::{self, TimeText};
 use crate::clock::Wall;
 use crate::columns::{ColumnId, Kind};
 use crate::filter::Edits;
 use crate::metrics::{Counter, Tally};
+use crate::page::pen::BLOCK_BYTES as PLAIN_BYTES_MAX;
 use crate::page::{Lead, Pen};
 use crate::parse::{Escapes, Header, Pair, place_in};
 use std::io::Write;
@@ -89,56 +90,77 @@ impl<'o> Row<'o> {
         fits
     }
 
-    /// The same for a column of the extension. False if its value does not fit.
-    #[inline(always)]
-    pub(super) fn pair(
+    /// Writes the pairs from `from` on whose values may be copied as they are, passes over those without a
+    /// column, of which `others` then knows, and gives the first of another kind.
+    pub(super) fn plain_pairs(
         &mut self,
-        slot: &Slot,
+        keys: &KeyTable,
         extension: &[u8],
-        pair: &Pair,
-        read_time: impl Fn(&[u8]) -> Option<Wall>,
-    ) -> bool {
-        let (start, end) = (pair.value().start(), pair.value().end());
-        // nearly all hold text that may be copied as it is
-        if slot.kind == Kind::Text
-            && pair.is_clean
-            && end.wrapping_sub(start) <= self.column_bytes_max
-            && self.edits.is_none()
-        {
-            let at = self.out.len();
-            self.out.member(&slot.lead, extension, start, end);
-            self.out.mark(at, slot.column);
-            return true;
+        pairs: &[Pair],
+        from: usize,
+        others: &mut bool,
+    ) -> usize {
+        if self.edits.is_some() || self.column_bytes_max < PLAIN_BYTES_MAX {
+            return from;
         }
-        self.pair_slowly(slot, extension, pair, &read_time)
+        let mut index = from;
+        for pair in pairs.get(from..).unwrap_or_default() {
+            let (start, end) = (pair.value().start(), pair.value().end());
+            let len = end.wrapping_sub(start);
+            if pair.known == Pair::UNKNOWN {
+                *others |= len != 0;
+                index = index.wrapping_add(1);
+                continue;
+            }
+            let slot = keys.plain(pair.known);
+            let text = extension.get(start..start.wrapping_add(PLAIN_BYTES_MAX));
+            let Some(text) = text.and_then(|text| text.first_chunk()) else {
+                break;
+            };
+            let is_text = match slot.plain {
+                Plain::Text if pair.is_clean && len.wrapping_sub(1) < PLAIN_BYTES_MAX => true,
+                Plain::Number if value::is_short_number(text, len) => false,
+                _ => break,
+            };
+            self.out
+                .plain_column(slot.column, &slot.lead, text, len, is_text);
+            index = index.wrapping_add(1);
+        }
+        index
     }
 
-    /// The same for what is not clean text.
-    #[inline(never)]
-    pub(super) fn pair_slowly(
+    /// The column of a pair. False if its value does not fit.
+    pub(super) fn pair(
         &mut self,
         slot: &Slot,
         extension: &[u8],
         pair: &Pair,
         read_time: &dyn Fn(&[u8]) -> Option<Wall>,
     ) -> bool {
+        let (start, end) = (pair.value().start(), pair.value().end());
         let text = pair.value().of(extension);
+        let is_free = self.edits.is_none();
         let digits_max = match slot.kind {
             Kind::Int => INT_DIGITS,
             Kind::Long => LONG_DIGITS,
             _ => 0,
         };
-        // nearly all numbers are written as they will be read back
-        if text.len() <= digits_max && self.edits.is_none() && value::is_canonical(text) {
-            let at = self.out.len();
-            let (start, end) = (pair.value().start(), pair.value().end());
+        let at = self.out.len();
+        if is_free
+            && slot.kind == Kind::Text
+            && pair.is_clean
+            && text.len() <= self.column_bytes_max
+        {
+            self.out.member(&slot.lead, extension, start, end);
+        } else if is_free && text.len() <= digits_max && value::is_canonical(text) {
             self.out.number(&slot.lead, extension, start, end);
-            self.out.mark(at, slot.column);
-            return true;
+        } else {
+            return self.column(slot.column, |row| {
+                row.value(slot, text, Escapes::Value, read_time)
+            });
         }
-        self.column(slot.column, |row| {
-            row.value(slot, text, Escapes::Value, read_time)
-        })
+        self.out.mark(at, slot.column);
+        true
     }
 
     #[inline(never)]
@@ -209,8 +231,9 @@ impl<'o> Row<'o> {
 
     /// A column of a header field.
     #[inline]
-    pub(super) fn header_column(&mut self, column: &Column, header: &Header<'_>, text: &[u8]) {
+    pub(super) fn header_column(&mut self, column: &Column, header: &Header<'_>, field: &[u8]) {
         let is_plain = header.is_clean && self.edits.is_none();
+        let text = trimmed(field);
         match place_in(header.text, text) {
             Some((start, end))
                 if is_plain && !text.is_empty() && text.len() <= self.column_bytes_max =>
@@ -306,6 +329,15 @@ impl<'o> Row<'o> {
         self.out.lead(&slot.lead);
         self.out.extend_from_slice(TimeText::of(wall).bytes());
         self.out.push(b'"');
+    }
+}
+
+/// Without blanks around it, of which there mostly are none.
+#[inline]
+fn trimmed(text: &[u8]) -> &[u8] {
+    match text {
+        [first, .., last] if *first > b' ' && *last > b' ' => text,
+        _ => text.trim_ascii(),
     }
 }
 

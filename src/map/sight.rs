@@ -185,7 +185,7 @@ impl Sight<'_, '_> {
             }
             Read::Record(record) => {
                 let extension = record.extension;
-                let pairs = self.mapper.scratch.scan.pairs.iter().rev();
+                let pairs = self.mapper.scratch.scan.pairs().iter().rev();
                 let mut found = pairs.filter(|pair| {
                     (has_column || pair.known == Pair::UNKNOWN) && pair.key().of(extension) == key
                 });

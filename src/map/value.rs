@@ -7,6 +7,7 @@
 )]
 
 use crate::clock::Wall;
+use crate::page::pen::BLOCK_BYTES;
 use std::io::Write;
 
 /// A whole number of 64 bits.
@@ -48,6 +49,25 @@ pub(super) fn is_canonical(text: &[u8]) -> bool {
         [b'0', ..] => false,
         _ => are_digits,
     }
+}
+
+/// The same for the first `len` bytes of a block, of which those with more than eight are left out.
+#[inline(always)]
+pub(super) fn is_short_number(block: &[u8; BLOCK_BYTES], len: usize) -> bool {
+    let [first, ..] = block;
+    if len.wrapping_sub(1) >= 8 || (*first == b'0' && len > 1) {
+        return false;
+    }
+    let word = block
+        .first_chunk()
+        .map_or(0, |word| u64::from_le_bytes(*word));
+    // eight bytes, those behind the text `0`
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let behind = (64u32.wrapping_sub((len as u32).wrapping_mul(8))) & 63;
+    let word = word.wrapping_shl(behind) | !u64::MAX.wrapping_shl(behind) & ZEROS;
+    // digits are what begins with 3, and still does when there is 6 more
+    let upper = 0xF0F0_F0F0_F0F0_F0F0;
+    word & upper == ZEROS && word.wrapping_add(0x0606_0606_0606_0606) & upper == ZEROS
 }
 
 /// A finite number.
@@ -183,6 +203,33 @@ fn digits<'p>(places: impl DoubleEndedIterator<Item = &'p mut u8>, number: i64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_numbers_are_those_that_any_length_knows() {
+        let seed = 0x5eed_0018;
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for round in 0..200_000u32 {
+            let mut block = [0u8; BLOCK_BYTES];
+            for byte in &mut block {
+                *byte = match round % 3 {
+                    0 => random.u8(..),
+                    _ => *random.choice(b"0123456789/:0").unwrap(),
+                };
+            }
+            let len = random.usize(0..12);
+            let expected = len <= 8 && is_canonical(&block[..len]);
+            assert_eq!(is_short_number(&block, len), expected, "{len} of {block:?}");
+        }
+        for byte in 0..=u8::MAX {
+            // each byte at each place of eight digits
+            for at in 0..8 {
+                let mut block = [b'1'; BLOCK_BYTES];
+                block[at] = byte;
+                assert_eq!(is_short_number(&block, 8), is_canonical(&block[..8]));
+            }
+        }
+    }
 
     #[test]
     fn times_are_written_as_iso_8601() {

@@ -18,9 +18,9 @@ use crate::deflate::Mark;
 /// Longest text in front of a value: comma, name, colon and opening quote.
 pub const LEAD_BYTES_MAX: usize = 48;
 /// A value up to this length is copied as one block.
-const BLOCK_BYTES: usize = 32;
-/// Of a member with such a value: a lead, a block, a quote.
-const MEMBER_BYTES: usize = LEAD_BYTES_MAX + BLOCK_BYTES + 1;
+pub const BLOCK_BYTES: usize = 32;
+/// Of a member with such a value: a lead as long as six bits can say, a block, a quote.
+const MEMBER_BYTES: usize = 63 + BLOCK_BYTES + 1;
 
 /// What stands before a value: `,"Column":`, with the quote that opens a string where the column holds
 /// one.
@@ -213,35 +213,70 @@ impl Pen {
 
     /// Appends a string member: its lead, the text `whole[start..end]` as it is, and the quote that
     /// closes it. Nothing of the text if that is no range of `whole`.
-    #[inline(always)]
+    #[inline]
     pub fn member(&mut self, lead: &Lead, whole: &[u8], start: usize, end: usize) {
         let len = end.wrapping_sub(start);
-        self.reserve(MEMBER_BYTES);
-        let room = self.room.get_mut(self.len..).unwrap_or_default();
-        let block = whole
-            .get(start..)
-            .and_then(|from| from.first_chunk::<BLOCK_BYTES>());
-        let lead_len = usize::from(lead.len).min(LEAD_BYTES_MAX);
-        if len <= BLOCK_BYTES
-            && let (Some(text), Some(room)) = (block, room.first_chunk_mut::<MEMBER_BYTES>())
-            && let Some(to) = room.first_chunk_mut::<LEAD_BYTES_MAX>()
-        {
-            *to = lead.bytes;
-            if let Some(to) = room.get_mut(lead_len..)
-                && let Some(to) = to.first_chunk_mut::<BLOCK_BYTES>()
-            {
-                *to = *text;
+        let block = whole.get(start..start.wrapping_add(BLOCK_BYTES));
+        match block.and_then(|block| block.first_chunk()) {
+            Some(block) if len <= BLOCK_BYTES => {
+                self.len = self.len.wrapping_add(self.block(lead, block, len, true));
             }
-            let quote = lead_len.wrapping_add(len);
-            if let Some(place) = room.get_mut(quote) {
-                *place = b'"';
+            _ => {
+                self.lead(lead);
+                self.extend_from_slice(whole.get(start..end).unwrap_or_default());
+                self.push(b'"');
             }
-            self.len = self.len.wrapping_add(quote).wrapping_add(1);
-            return;
         }
-        self.lead(lead);
-        self.extend_from_slice(whole.get(start..end).unwrap_or_default());
-        self.push(b'"');
+    }
+
+    /// Appends a column whose value is the first `len` bytes of `text`, and notes where it begins.
+    #[inline(always)]
+    pub fn plain_column(
+        &mut self,
+        column: ColumnId,
+        lead: &Lead,
+        text: &[u8; BLOCK_BYTES],
+        len: usize,
+        is_string: bool,
+    ) {
+        let added = self.block(lead, text, len, is_string);
+        if let Some(mark) = Mark::new(self.len.wrapping_sub(self.row), column) {
+            self.marks.push(mark);
+        }
+        self.len = self.len.wrapping_add(added);
+    }
+
+    /// Writes a lead, the first `len` bytes of `text` and, behind a string, the quote that closes it.
+    /// Gives the length.
+    #[inline(always)]
+    fn block(
+        &mut self,
+        lead: &Lead,
+        text: &[u8; BLOCK_BYTES],
+        len: usize,
+        is_string: bool,
+    ) -> usize {
+        let end = self.len.wrapping_add(MEMBER_BYTES);
+        if self.room.len() < end {
+            self.grow(MEMBER_BYTES);
+        }
+        let room = self.room.get_mut(self.len..end);
+        let Some(room) = room.and_then(|room| room.first_chunk_mut::<MEMBER_BYTES>()) else {
+            return 0;
+        };
+        if let Some(to) = room.first_chunk_mut() {
+            *to = lead.bytes;
+        }
+        let lead_len = usize::from(lead.len & 63);
+        let to = room.get_mut(lead_len..lead_len.wrapping_add(BLOCK_BYTES));
+        if let Some(to) = to.and_then(|to| to.first_chunk_mut()) {
+            *to = *text;
+        }
+        let quote = lead_len.wrapping_add(len);
+        if let Some(place) = room.get_mut(quote) {
+            *place = b'"';
+        }
+        quote.wrapping_add(is_string.into())
     }
 
     /// Appends a member without quotes: its lead and the text `whole[start..end]` as it is.

@@ -241,6 +241,13 @@ fn begins_with_key(text: &[u8]) -> bool {
 
 /// Offset of the first key.
 fn first_key(text: &[u8]) -> Option<usize> {
+    // mostly there is one at the very beginning
+    if let Some(first) = text.first_chunk::<16>() {
+        let run = key_bytes_at_start(first);
+        if begins_key(text) && text.get(run) == Some(&b'=') {
+            return Some(0);
+        }
+    }
     let mut from = 0usize;
     for equals in memchr_iter(b'=', text) {
         let key = key_before(text, from, equals);
@@ -277,11 +284,23 @@ pub(super) fn key_before(text: &[u8], floor: usize, equals: usize) -> usize {
 /// a loop over them ends cannot be predicted.
 #[inline]
 fn key_bytes_at_end(chunk: &[u8; 16]) -> usize {
+    (u128::from_le_bytes(others(chunk)).leading_zeros() / 8) as usize
+}
+
+/// How many key characters stand at the beginning, seen in the same way.
+#[inline]
+fn key_bytes_at_start(chunk: &[u8; 16]) -> usize {
+    (u128::from_le_bytes(others(chunk)).trailing_zeros() / 8) as usize
+}
+
+/// All bits of those bytes that are no key characters.
+#[inline]
+fn others(chunk: &[u8; 16]) -> [u8; 16] {
     let mut others = [0u8; 16];
     for (other, byte) in others.iter_mut().zip(chunk) {
         *other = if is_key_byte(*byte) { 0 } else { 0xFF };
     }
-    (u128::from_le_bytes(others).leading_zeros() / 8) as usize
+    others
 }
 
 /// The characters of keys in the field: `ad.field[0]`, `ad.Error_,Code`, `PanOSX-Forwarded-For`.
