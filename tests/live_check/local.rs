@@ -2,7 +2,7 @@
 
 use crate::skip::skipped;
 use crate::until::until;
-use crate::world::{Outcome, PROGRAM, World, free_port};
+use crate::world::{MACHINE, Outcome, PROGRAM, World, free_port};
 use cefline::spool::Lock;
 use nix::unistd::geteuid;
 use std::io::Write;
@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{PoisonError, mpsc};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -418,6 +418,7 @@ fn an_agent_beside_cefline_is_a_warning_about_duplicates() {
     let mdsd = world.folder.path().join("mdsd");
     std::os::unix::fs::symlink(PROGRAM, &mdsd).unwrap();
     let agent: SocketAddr = "127.0.0.1:28330".parse().unwrap();
+    let alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
     if TcpListener::bind(agent).is_err() {
         skipped("somebody has port 28330");
         return;
@@ -433,9 +434,12 @@ fn an_agent_beside_cefline_is_a_warning_about_duplicates() {
             "127.0.0.1:0",
         ])
         .current_dir(world.folder.path());
-    let _agent = started(command);
+    let played = started(command);
     until_open(agent);
-    world.check().names(
+    let outcome = Outcome::of_alone(world.command(), &world.keys.secret);
+    drop(played);
+    drop(alone);
+    outcome.names(
         "duplicates",
         "warning",
         "mdsd listens on port 28330",
