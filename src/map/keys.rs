@@ -22,7 +22,8 @@ const WORD_BYTES: usize = 8;
 /// What a key is told by.
 #[derive(Debug, Clone, Copy, Default)]
 struct Name {
-    /// Its last bytes, see [`Target::word`].
+    /// All of it, or its last bytes, with the very last one highest. No two keys of one length with one first
+    /// byte have the same.
     last: u64,
     /// The first bytes of one that is longer than that.
     first: u64,
@@ -35,8 +36,6 @@ struct Name {
 pub(super) struct Target {
     /// The key.
     key: &'static [u8],
-    /// All of it, or its end. No two keys of one length with one first byte have the same.
-    word: u64,
     /// The column it fills...
     pub(super) slot: Slot,
     /// ...and further ones.
@@ -100,7 +99,6 @@ impl KeyTable {
                 let mut slots = key.columns.iter().filter_map(|name| slot(name));
                 Some(Target {
                     key: key.key.as_bytes(),
-                    word: top_aligned(key.key.as_bytes()),
                     slot: slots.next()?,
                     more: slots.collect(),
                 })
@@ -113,7 +111,7 @@ impl KeyTable {
                 let mut names = Box::new([Name::default(); 256]);
                 for (name, target) in names.iter_mut().zip(&targets) {
                     *name = Name {
-                        last: target.word,
+                        last: top_aligned(target.key),
                         first: first_word(target.key, 0),
                         len: target.key.len(),
                     };
@@ -202,12 +200,8 @@ impl KeyTable {
 fn places(targets: &[Target], factor: u64) -> Option<Box<[u8; PLACES]>> {
     let mut places = Box::new([EMPTY; PLACES]);
     for (index, target) in targets.iter().enumerate() {
-        let place = places.get_mut(place(
-            target.word,
-            *target.key.first()?,
-            target.key.len(),
-            factor,
-        ))?;
+        let (last, first) = (top_aligned(target.key), *target.key.first()?);
+        let place = places.get_mut(place(last, first, target.key.len(), factor))?;
         if *place != EMPTY {
             return None;
         }
@@ -330,6 +324,27 @@ mod tests {
         let middle = other.len() / 2;
         other[middle] ^= 1;
         assert_eq!(table.find_key(&other), None);
+    }
+
+    #[test]
+    fn a_key_with_any_byte_changed_is_another() {
+        let table = KeyTable::new();
+        for key in KEYS {
+            for at in 0..key.key.len() {
+                let mut text = b"before ".to_vec();
+                let start = text.len();
+                text.extend_from_slice(key.key.as_bytes());
+                text[start + at] ^= 4;
+                let changed = text[start..].to_vec();
+                let expected = KEYS
+                    .iter()
+                    .position(|key| key.key.as_bytes() == changed)
+                    .map_or(EMPTY, |index| index as u8);
+                let end = text.len();
+                text.extend_from_slice(b"=value");
+                assert_eq!(table.find(&text, start, end), expected, "{}", key.key);
+            }
+        }
     }
 
     #[test]

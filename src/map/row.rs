@@ -345,3 +345,26 @@ fn trimmed(text: &[u8]) -> &[u8] {
 const INT_DIGITS: usize = 9;
 /// ...and into 64.
 const LONG_DIGITS: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::cef::Scan;
+
+    #[test]
+    fn what_a_column_may_have_no_room_for_is_not_plain() {
+        let (keys, mut scan) = (KeyTable::new(), Scan::default());
+        let text =
+            b"act=allow cnt=7 request=http://192.0.2.1/ msg=what follows is long enough for all";
+        scan.read(text, |start, end| keys.find(text, start, end));
+        for (column_bytes_max, last) in [(PLAIN_BYTES_MAX - 1, 0), (PLAIN_BYTES_MAX, 3)] {
+            let mut pen = Pen::default();
+            let mut row = Row::new(&mut pen, column_bytes_max, None);
+            let mut others = false;
+            let index = row.plain_pairs(&keys, text, scan.pairs(), 0, &mut others);
+            assert_eq!(index, last, "{column_bytes_max}");
+            assert_eq!(pen.is_empty(), last == 0);
+            assert!(!others);
+        }
+    }
+}

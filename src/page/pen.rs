@@ -19,8 +19,11 @@ use crate::deflate::Mark;
 pub const LEAD_BYTES_MAX: usize = 48;
 /// A value up to this length is copied as one block.
 pub const BLOCK_BYTES: usize = 32;
-/// Of a member with such a value: a lead as long as six bits can say, a block, a quote.
-const MEMBER_BYTES: usize = 63 + BLOCK_BYTES + 1;
+/// All bits of a lead's length: with no others, no place behind a lead needs a check.
+const LEAD_LEN_BITS: u8 = 63;
+const _: () = assert!(LEAD_BYTES_MAX <= LEAD_LEN_BITS as usize);
+/// Of a member with such a value: a lead, a block, a quote.
+const MEMBER_BYTES: usize = LEAD_LEN_BITS as usize + BLOCK_BYTES + 1;
 
 /// What stands before a value: `,"Column":`, with the quote that opens a string where the column holds
 /// one.
@@ -267,7 +270,7 @@ impl Pen {
         if let Some(to) = room.first_chunk_mut() {
             *to = lead.bytes;
         }
-        let lead_len = usize::from(lead.len & 63);
+        let lead_len = usize::from(lead.len & LEAD_LEN_BITS);
         let to = room.get_mut(lead_len..lead_len.wrapping_add(BLOCK_BYTES));
         if let Some(to) = to.and_then(|to| to.first_chunk_mut()) {
             *to = *text;
@@ -375,6 +378,33 @@ mod tests {
                 }
                 assert_eq!(pen.bytes(), twin);
             }
+        }
+    }
+
+    #[test]
+    fn a_plain_column_is_a_member_with_its_mark() {
+        let lead = Lead::new(b",\"Column\":\"");
+        let text: [u8; BLOCK_BYTES] = std::array::from_fn(|at| b'a' + at as u8 % 26);
+        for len in 0..=BLOCK_BYTES {
+            let (mut pen, mut twin) = (Pen::new(len, 0), Pen::new(0, 0));
+            for pen in [&mut pen, &mut twin] {
+                pen.extend_from_slice(b"before");
+                pen.begin();
+                pen.push(b'{');
+            }
+            pen.plain_column(7, &lead, &text, len, true);
+            pen.plain_column(8, &lead, &text, len, false);
+            for (column, quote) in [(7, true), (8, false)] {
+                let start = twin.len();
+                twin.lead(&lead);
+                twin.extend_from_slice(&text[..len]);
+                if quote {
+                    twin.push(b'"');
+                }
+                twin.mark(start, column);
+            }
+            assert_eq!(pen.bytes(), twin.bytes());
+            assert_eq!(pen.marks(), twin.marks());
         }
     }
 

@@ -347,6 +347,22 @@ mod tests {
     }
 
     #[test]
+    fn the_first_key_is_found_whatever_begins_the_text() {
+        for (text, first) in [
+            (&b"src=10.0.0.1 dst=10.0.0.2"[..], Some(0)),
+            (b"src=1", Some(0)),
+            (b".rc=10.0.0.1 dst=10.0.0.2", Some(13)),
+            (b"s rc=10.0.0.1 dst=10.0.0.2", Some(2)),
+            (b"=src=10.0.0.1 dst=10.0.0.2", Some(14)),
+            (b"sixteen_letters_=1 dst=1", Some(0)),
+            (b"seventeen_letters=1 dst=1", Some(0)),
+            (b"no key in this text at all", None),
+        ] {
+            assert_eq!(first_key(text), first, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
     fn the_message_begins_at_the_first_version_and_pipe() {
         for line in [
             "CEF:0|V|P|1|c|n|5|a=b",

@@ -252,6 +252,7 @@ impl Scan {
                     ends.close(open, start.wrapping_sub(1));
                 }
                 open = slots.next();
+                debug_assert!(open.is_some(), "there is room for each equal sign");
                 if let Some(open) = &mut open {
                     open.key = start as u32;
                     open.equals = at as u32;
@@ -262,8 +263,7 @@ impl Scan {
             base = base.wrapping_add(64);
         }
         if let Some(open) = open {
-            ends.has_runs = true;
-            ends.close(open, extension.len());
+            ends.close_last(open);
         }
         let left = slots.len();
         self.pairs_len = self.pairs.len().wrapping_sub(left);
@@ -286,7 +286,7 @@ impl Scan {
 struct Ends<'x> {
     masks: &'x [Masks],
     extension: &'x [u8],
-    /// Somewhere there are two blanks side by side.
+    /// Somewhere there are two blanks side by side: or else, where a key follows, nothing is before its one blank.
     has_runs: bool,
     /// The first odd byte from the beginning of a value on that was closed before.
     odd: usize,
@@ -312,19 +312,29 @@ impl<'x> Ends<'x> {
     /// The value of the pair reaches to the blanks before `end`. Those at its beginning belong to it.
     #[inline(always)]
     fn close(&mut self, pair: &mut Pair, end: usize) {
-        let start = pair.value().start();
-        let end = if self.has_runs {
-            self.trimmed(start, end)
-        } else {
-            end
+        let end = match self.has_runs {
+            true => self.trimmed(pair.value().start(), end),
+            false => end,
         };
+        self.close_at(pair, end);
+    }
+
+    /// The same of the last pair, whose value reaches to the end, and which may have one blank behind it.
+    fn close_last(&mut self, pair: &mut Pair) {
+        let end = self.trimmed(pair.value().start(), self.extension.len());
+        self.close_at(pair, end);
+    }
+
+    #[inline(always)]
+    fn close_at(&mut self, pair: &mut Pair, end: usize) {
         pair.end = end as u32;
         if self.odd < end {
-            self.odd = self.first_odd(start);
+            self.odd = self.first_odd(pair.value().start());
         }
         pair.is_clean = self.odd >= end;
     }
 
+    /// `end`, or where the blanks before it begin.
     #[inline(never)]
     fn trimmed(&self, start: usize, end: usize) -> usize {
         let value = self.extension.get(start..end).unwrap_or_default();
@@ -398,12 +408,16 @@ mod tests {
             scan.read(text, known(text));
             assert_eq!(scan.has_repeats(), has_repeats, "{}", text.escape_ascii());
         }
-        // when the numbers of extensions begin anew
-        scan.extension = u32::MAX - 1;
-        scan.read(b"src=1", known(b"src=1"));
-        scan.read(b"src=1", known(b"src=1"));
+    }
+
+    #[test]
+    fn what_was_seen_is_forgotten_when_the_numbers_of_extensions_begin_anew() {
+        let mut scan = Scan::default();
+        scan.read(b"src=1", |_, _| 7);
+        scan.extension = u32::MAX;
+        scan.read(b"src=1", |_, _| 7);
         assert!(!scan.has_repeats());
-        assert_eq!(scan.extension, 1);
+        assert_eq!(scan.extension, 1, "the number of the first");
     }
 
     /// Byte by byte.

@@ -335,6 +335,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_header_without_pri_is_not_taken_for_one_with_it_on_the_same_seat() {
+        let seat = |has_pri: u64, text: &str| {
+            super::super::fold(has_pri, text.as_bytes()) as usize & (SEATS - 1)
+        };
+        // behind a PRI its first word is the host, and else it is not
+        let rest = (0..)
+            .map(|number| format!("host{number} tag "))
+            .find(|rest| seat(0, rest) == seat(1, rest))
+            .unwrap();
+        let with_pri = format!("<13>{rest}");
+        let mut memo = Memo::default();
+        for _ in 0..2 {
+            for text in [&with_pri, &rest] {
+                assert_eq!(memo.read(text.as_bytes()), read(text.as_bytes()), "{text}");
+            }
+        }
+        assert_ne!(read(with_pri.as_bytes()).host, read(rest.as_bytes()).host);
+    }
+
     fn origin(text: &str) -> (Option<u8>, Option<&str>, Option<&str>) {
         let origin = read(text.as_bytes());
         (
