@@ -99,7 +99,8 @@ impl Default for Memo {
 impl Memo {
     /// What [`read`] reads.
     pub fn read<'f>(&mut self, text: &'f [u8]) -> Origin<'f> {
-        let (pri, rest) = sound_pri(text).unwrap_or((None, text));
+        let (pri, behind) = read_pri(text);
+        let rest = if pri.is_some() { behind } else { text };
         let hash = super::fold(pri.is_some().into(), rest) as usize;
         let seat = self.seats.get_mut(hash & (SEATS - 1));
         let (Some(seat), true) = (seat, rest.len() <= SEAT_BYTES) else {
@@ -142,23 +143,6 @@ impl Seat {
             to.copy_from_slice(rest);
         }
     }
-}
-
-/// A PRI at the very beginning that is as it should be, and what is behind it.
-fn sound_pri(text: &[u8]) -> Option<(Option<u8>, &[u8])> {
-    let inner = text.strip_prefix(b"<")?;
-    let mut value = 0u32;
-    for (at, byte) in inner.iter().enumerate().take(PRI_DIGITS_MAX + 1) {
-        let digit = u32::from(byte.wrapping_sub(b'0'));
-        if digit < 10 {
-            value = value.wrapping_mul(10).wrapping_add(digit);
-        } else if *byte == b'>' && at > 0 && value <= PRI_MAX {
-            return Some((u8::try_from(value).ok(), inner.get(at.wrapping_add(1)..)?));
-        } else {
-            return None;
-        }
-    }
-    None
 }
 
 /// Reads the beginning of a frame that is no message. Its words may be its text, so that one of
@@ -219,7 +203,12 @@ fn read_pri(text: &[u8]) -> (Option<u8>, &[u8]) {
     let value = inner
         .get(..digits)
         .filter(|digits| (1..=PRI_DIGITS_MAX).contains(&digits.len()))
-        .and_then(number)
+        .map(|digits| {
+            digits.iter().fold(0u32, |value, digit| {
+                let digit = u32::from(digit.wrapping_sub(b'0'));
+                value.wrapping_mul(10).wrapping_add(digit)
+            })
+        })
         .filter(|value| *value <= PRI_MAX)
         .and_then(|value| u8::try_from(value).ok());
     let rest = inner.get(digits..).unwrap_or_default();
