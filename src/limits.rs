@@ -28,12 +28,16 @@ pub const OCTET_COUNT_DIGITS_MAX: usize = 7;
 pub const EMPTY_FRAMES_AT_START_MAX: usize = 8;
 /// What one `recv` may bring; one such buffer for each shard, shared by its connections.
 pub const READ_BYTES_MAX: usize = 256 * KIB;
-/// A read of so much says that its connection brings more than one core keeps up with: half of what one
-/// can bring. Pieces of it are then left to cores that have nothing to do...
-pub const READ_BYTES_HOT: usize = READ_BYTES_MAX / 2;
+/// A read of so much, of a connection that is read without a pause, says that it brings more than one
+/// core keeps up with: a third less than a receive window holds that the kernel has not widened, which
+/// it mostly does but not always. Pieces of it are then left to cores that have nothing to do...
+pub const READ_BYTES_HOT: usize = 64 * KIB;
 /// ...of this length: some hundred frames, a tenth of a millisecond's work, against the some
 /// microseconds that it takes to wake somebody for it.
 pub const PIECE_BYTES: usize = 64 * KIB;
+/// So much is mapped where it was read before others are asked again: less than a piece, so that who
+/// helps finds the next one waiting when the last is done.
+pub const OWN_BYTES: usize = PIECE_BYTES / 4;
 /// Pieces that a core maps before it looks at its own sockets.
 pub const HELP_PIECES: usize = 8;
 /// Open connections over all listeners, by default. Each costs a file descriptor and at most

@@ -30,6 +30,12 @@ impl Interval {
     /// Of a connection that has just woken up.
     pub const FIRST: Interval = Interval(ROUND_MS_FIRST);
 
+    /// True if there is no pause between two reads.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
     /// After a read that brought so many bytes; nothing if the connection may sleep.
     #[must_use]
     pub fn after_read(self, bytes: usize) -> Option<Interval> {

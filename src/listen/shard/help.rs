@@ -1,8 +1,8 @@
 //! How a shard gives pieces of a busy connection away, and takes those of others.
 //!
-//! A read that is nearly as much as a read can be says that the connection brings more than its shard
-//! keeps up with. Then, wherever a piece may begin, the shard looks whether another one would take it:
-//! if so, the next frames go into a piece, else it maps as many itself.
+//! A connection that is read without a pause, and brings much with each read all the same, brings more
+//! than its shard keeps up with. Then the shard looks whether another one would take a piece: if so, the
+//! next frames go into one, else it maps some itself and looks again.
 //!
 //! What stays as it was: frames of one read that become rows on one shard do so in their order, and
 //! all rows of a read bear the time of that read, unless it had to wait for a page. A frame is counted as received on the shard that makes a
@@ -17,7 +17,7 @@ use super::{Link, Shard};
 use crate::config::Config;
 use crate::config::filter::Action;
 use crate::frame::{End, Frame};
-use crate::limits::{HELP_PIECES, PIECE_BYTES, READ_BYTES_HOT};
+use crate::limits::{HELP_PIECES, OWN_BYTES, READ_BYTES_HOT};
 use crate::listen::connection::{Fed, Sink};
 use crate::listen::exchange::Exchange;
 use crate::listen::piece::Piece;
@@ -41,7 +41,7 @@ impl Sink for Sharing<'_> {
     fn is_ready(&mut self, tally: &mut Tally) -> bool {
         if self.piece.is_none() && self.own_bytes == 0 {
             self.piece = self.exchange.wanted();
-            self.own_bytes = PIECE_BYTES;
+            self.own_bytes = OWN_BYTES;
             if let Some(piece) = &mut self.piece {
                 piece.open_for(self.desk.source);
             }
@@ -113,7 +113,7 @@ impl Shard {
     ) -> Fed {
         let mut connection = link.connection.borrow_mut();
         let now = desk.source.received.mono;
-        let is_hot = fresh.len() >= READ_BYTES_HOT;
+        let is_hot = link.interval.get().is_none() && fresh.len() >= READ_BYTES_HOT;
         if !is_hot || self.is_alone.get() || self.shared.is_stopping() {
             return connection.feed(fresh, now, desk, tally);
         }
