@@ -21,6 +21,7 @@ use crate::limits::{HELP_PIECES, OWN_BYTES, READ_BYTES_HOT};
 use crate::listen::connection::{Fed, Sink};
 use crate::listen::exchange::Exchange;
 use crate::listen::piece::Piece;
+use crate::listen::rounds::Interval;
 use crate::listen::shard::desk::Desk;
 use crate::map::Source;
 use crate::metrics::{Counter, Tally};
@@ -102,6 +103,12 @@ pub(super) fn is_counting(config: &Config) -> bool {
     })
 }
 
+/// Whether a connection read at this interval, and now so many bytes, brings more than a core keeps up
+/// with.
+fn is_hot(interval: Interval, read_bytes: usize) -> bool {
+    interval.is_none() && read_bytes >= READ_BYTES_HOT
+}
+
 impl Shard {
     /// As [`crate::listen::connection::Connection::feed`], with others' help if that may be.
     pub(super) fn feed_desk(
@@ -113,8 +120,10 @@ impl Shard {
     ) -> Fed {
         let mut connection = link.connection.borrow_mut();
         let now = desk.source.received.mono;
-        let is_hot = link.interval.get().is_none() && fresh.len() >= READ_BYTES_HOT;
-        if !is_hot || self.is_alone.get() || self.shared.is_stopping() {
+        if !is_hot(link.interval.get(), fresh.len())
+            || self.is_alone.get()
+            || self.shared.is_stopping()
+        {
             return connection.feed(fresh, now, desk, tally);
         }
         let mut sharing = Sharing {
@@ -197,5 +206,27 @@ impl Shard {
                 self.shared.exchange.give_back(piece);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::READ_BYTES_MAX;
+
+    /// What a read brings at most while the kernel's window is the 131,072 bytes that it begins with: as
+    /// measured, since some of the window is kept for what the kernel needs itself.
+    const READ_BYTES_AT_FIRST: usize = 95_228;
+
+    #[test]
+    fn a_connection_is_hot_that_is_read_without_a_pause_and_brings_much() {
+        let mut interval = Interval::FIRST;
+        while !interval.is_none() {
+            assert!(!is_hot(interval, READ_BYTES_MAX), "{interval:?}");
+            interval = interval.after_read(READ_BYTES_AT_FIRST).unwrap();
+        }
+        assert!(is_hot(interval, READ_BYTES_AT_FIRST));
+        assert!(is_hot(interval, READ_BYTES_HOT));
+        assert!(!is_hot(interval, READ_BYTES_HOT - 1));
     }
 }
