@@ -28,16 +28,20 @@ pub const OCTET_COUNT_DIGITS_MAX: usize = 7;
 pub const EMPTY_FRAMES_AT_START_MAX: usize = 8;
 /// What one `recv` may bring; one such buffer for each shard, shared by its connections.
 pub const READ_BYTES_MAX: usize = 256 * KIB;
-/// A read of so much, of a connection that is read without a pause, says that it brings more than one
-/// core keeps up with: a third less than a receive window holds that the kernel has not widened, which
-/// it mostly does but not always. Pieces of it are then left to cores that have nothing to do...
-pub const READ_BYTES_HOT: usize = 64 * KIB;
+/// A read of so much, of a connection that is read without a pause, says that it is likely to bring more
+/// than one core keeps up with. Less than the first window of a Linux socket, 65,535 bytes, since not
+/// every connection gets a wider one. Pieces of it are then left to cores that have nothing to do...
+pub const READ_BYTES_HOT: usize = 48 * KIB;
 /// ...of this length: some hundred frames, a tenth of a millisecond's work, against the some
 /// microseconds that it takes to wake somebody for it.
 pub const PIECE_BYTES: usize = 64 * KIB;
 /// So much is mapped where it was read before others are asked again: less than a piece, so that who
 /// helps finds the next one waiting when the last is done.
 pub const OWN_BYTES: usize = PIECE_BYTES / 4;
+/// Pieces that each ingest core may be waiting for, mapping, or filling.
+pub const PIECES_PER_CORE: usize = 3;
+/// Memory that a piece keeps: a frame may begin just before it is full.
+pub const PIECE_BYTES_KEPT: usize = PIECE_BYTES + FRAME_BYTES_DEFAULT;
 /// Pieces that a core maps before it looks at its own sockets.
 pub const HELP_PIECES: usize = 8;
 /// Open connections over all listeners, by default. Each costs a file descriptor and at most
@@ -572,3 +576,5 @@ const _: () = assert!(1 << (REFUSALS_UNPROVEN_MAX / 8) > BODY_RAW_BYTES_MOST);
 const _: () = assert!(REQUESTS_IN_FLIGHT_DEFAULT <= REQUESTS_IN_FLIGHT_MOST);
 const _: () = assert!(PAGES_BYTES_LEAST / (PAGE_BYTES + PAGE_BYTES_SLACK) >= 8);
 const _: () = assert!(PAGES_BYTES_LEAST <= PAGES_BYTES_DEFAULT);
+const _: () = assert!(READ_BYTES_FULL <= READ_BYTES_HOT && READ_BYTES_HOT < 65_535);
+const _: () = assert!(OWN_BYTES < PIECE_BYTES);

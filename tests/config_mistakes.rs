@@ -1187,7 +1187,7 @@ fn the_smallest_configuration_is_accepted_as_it_stands() {
     assert_eq!(config.map.collector_host_name, "collector");
     assert_eq!(
         (config.runtime.ingest_cores, config.runtime.upload_cores),
-        (1, 3)
+        (2, 2)
     );
     assert!(config.runtime.pin);
     let identity = &config.sentinel.identity;
@@ -1332,11 +1332,11 @@ fn threads_share_cores_where_they_must() {
     };
     assert_eq!(of(1, None), (1, 1, false));
     assert_eq!(of(2, None), (1, 1, true));
-    assert_eq!(of(4, None), (1, 3, true));
-    assert_eq!(of(8, None), (3, 5, true));
+    assert_eq!(of(4, None), (2, 2, true));
+    assert_eq!(of(8, None), (4, 4, true));
     assert_eq!(of(64, Some(2)), (1, 1, false));
     let (ingest, upload, pin) = of(512, None);
-    assert_eq!((ingest, upload, pin), (171, 341, true));
+    assert_eq!((ingest, upload, pin), (256, 256, true));
 }
 
 #[test]

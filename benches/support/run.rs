@@ -26,21 +26,22 @@ pub(crate) fn number(variable: &str, default: u64) -> Result<u64> {
     }
 }
 
-/// True for `cargo test --benches`, which runs benches too: there a short run shows that they work.
+/// True with `-- --test`: a short run then shows that a bench works.
 pub(crate) fn is_test() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
 
 /// An emulator and a forwarder that sends to it, in a folder of their own.
 pub(crate) struct Run {
-    folder: tempfile::TempDir,
-    _emulator: Process,
     forwarder: Process,
+    _emulator: Process,
     /// It listens here for messages.
     pub(crate) port: u16,
     metrics_port: u16,
     /// URL of the emulator's control port.
     pub(crate) control: String,
+    /// Last: it is removed when nobody writes to it any more.
+    folder: tempfile::TempDir,
 }
 
 struct Process(Child);
@@ -53,7 +54,8 @@ impl Drop for Process {
 }
 
 impl Run {
-    /// With this durability, these lines of configuration, and what the emulator takes for an answer.
+    /// With this durability, these lines of configuration, and an emulator that takes so many milliseconds to
+    /// answer.
     pub(crate) fn new(durability: &str, more: &str, answer_ms: u64) -> Result<Run> {
         let folder = tempfile::tempdir()?;
         let (emulator, lines) = start_emulator(folder.path(), answer_ms)?;
@@ -79,12 +81,12 @@ impl Run {
             .stderr(fs::File::create(folder.path().join("run.log"))?)
             .spawn()?;
         let run = Run {
-            folder,
-            _emulator: emulator,
             forwarder: Process(forwarder),
+            _emulator: emulator,
             port,
             metrics_port,
             control,
+            folder,
         };
         // the page is served once all ports are open
         let is_ready = || {

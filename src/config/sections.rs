@@ -422,8 +422,8 @@ fn runtime(mut section: Section<'_, '_, '_>, machine: &Machine) -> Runtime {
 }
 
 /// Cores for ingest and for upload, out of `usable`. Receiving, parsing and mapping takes 1.5 CPU-seconds
-/// for a million messages, compressing, keeping and sending 1.6: so each side gets half, upload the odd
-/// one, and at least one.
+/// for a million messages, compressing, keeping and sending 1.6: so half goes to ingest, no more than
+/// upload leaves, and the rest to upload; each side gets at least one.
 fn shares(ingest: Option<usize>, upload: Option<usize>, usable: usize) -> (usize, usize) {
     let half = usable / 2;
     let ingest = ingest.unwrap_or_else(|| {

@@ -10,11 +10,9 @@
 //! queues without locks, as with pages.
 
 use super::piece::Piece;
+use crate::limits::PIECES_PER_CORE;
 use crossbeam::queue::ArrayQueue;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-/// Pieces that each shard may be waiting for, mapping, or filling.
-const PIECES_A_SHARD: usize = 3;
 
 /// The pieces of all shards.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ impl Exchange {
     pub(super) fn new(shards_count: usize) -> Self {
         let pieces_count = match shards_count {
             0 | 1 => 0,
-            _ => PIECES_A_SHARD * shards_count,
+            _ => PIECES_PER_CORE * shards_count,
         };
         let free = ArrayQueue::new(pieces_count.max(1));
         for _ in 0..pieces_count {
@@ -148,7 +146,7 @@ mod tests {
         let exchange = Exchange::new(2);
         let _helping: Vec<_> = (0..100).map(|_| exchange.helping()).collect();
         let pieces: Vec<_> = std::iter::from_fn(|| exchange.wanted()).collect();
-        assert_eq!(pieces.len(), 2 * PIECES_A_SHARD);
+        assert_eq!(pieces.len(), 2 * PIECES_PER_CORE);
         pieces
             .into_iter()
             .for_each(|piece| exchange.give_back(piece));

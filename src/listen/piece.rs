@@ -7,7 +7,7 @@
 use super::connection::{Nowhere, Sink};
 use crate::clock::Moment;
 use crate::frame::{End, Frame};
-use crate::limits::{FRAME_BYTES_DEFAULT, PIECE_BYTES};
+use crate::limits::{PIECE_BYTES, PIECE_BYTES_KEPT};
 use crate::map::Source;
 use crate::metrics::{Counter, Tally};
 use std::net::IpAddr;
@@ -101,7 +101,7 @@ impl Piece {
     /// Forgets the frames, and keeps the memory unless a giant one has made it grow.
     pub fn reset(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(PIECE_BYTES + FRAME_BYTES_DEFAULT);
+        self.bytes.shrink_to(PIECE_BYTES_KEPT);
         self.ends.clear();
         self.ends.shrink_to(PIECE_BYTES / 64);
         self.done_count = 0;
@@ -169,7 +169,7 @@ mod tests {
             });
             piece.reset();
             assert!(piece.is_empty());
-            assert!(piece.bytes.capacity() <= 2 * (PIECE_BYTES + FRAME_BYTES_DEFAULT));
+            assert!(piece.bytes.capacity() <= 2 * PIECE_BYTES_KEPT);
         }
     }
 
