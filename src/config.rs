@@ -45,8 +45,7 @@ use std::time::Duration;
 
 use crate::limits::{
     BODIES_READ_AHEAD_MAX, BODIES_WAITING_BYTES_MAX, BODY_RAW_BYTES_MOST, CONNECTION_IDLE_BYTES,
-    ENCODER_BYTES, FILTER_TABLE_BYTES_MAX, PIECE_BYTES_KEPT, PIECES_PER_CORE, READ_BYTES_MAX,
-    SPOOL_COMMIT_BYTES_MAX,
+    ENCODER_BYTES, FILTER_TABLE_BYTES_MAX, SPOOL_COMMIT_BYTES_MAX,
 };
 
 pub use azure::{EndpointUrl, RuleId, StreamName};
@@ -166,10 +165,6 @@ impl Config {
             Durability::Memory => 0,
             _ => BODIES_WAITING_BYTES_MAX + SPOOL_COMMIT_BYTES_MAX,
         };
-        let pieces_count = match self.runtime.ingest_cores {
-            1 => 0,
-            cores => cores * PIECES_PER_CORE,
-        };
         let keyed = |filter: &&Filter| filter.action.has_table();
         let keyed_count = self.filters.iter().filter(keyed).count();
         let body_bytes = bodies_count
@@ -186,8 +181,7 @@ impl Config {
                 self.listen
                     .connections_max
                     .saturating_mul(CONNECTION_IDLE_BYTES)
-                    .saturating_add(self.runtime.ingest_cores.saturating_mul(READ_BYTES_MAX))
-                    .saturating_add(pieces_count.saturating_mul(PIECE_BYTES_KEPT)),
+                    .saturating_add(relations::ingest_bytes(self.runtime.ingest_cores)),
             ),
             (
                 "bodies",

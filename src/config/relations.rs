@@ -9,8 +9,8 @@ use super::finding::Finding;
 use super::value::{Wrong, bytes_text};
 use super::{Config, DestinationId, Durability, EndpointUrl, Identity, Machine};
 use crate::limits::{
-    COLUMN_BYTES_MAX, LANES, PAGE_BYTES, PAGE_BYTES_SLACK, PAGES_PER_CORE_LEAST, ROW_GROWTH,
-    SERVICE_BODY_BYTES_MAX,
+    COLUMN_BYTES_MAX, LANES, PAGE_BYTES, PAGE_BYTES_SLACK, PAGES_PER_CORE_LEAST, PIECE_BYTES_KEPT,
+    PIECES_PER_CORE, READ_BYTES_MAX, ROW_GROWTH, SERVICE_BODY_BYTES_MAX,
 };
 
 /// Reports combinations that cannot work.
@@ -86,6 +86,15 @@ pub(super) fn pages_bytes_least(cores_count: usize) -> usize {
 pub(super) fn pages_bytes_enough(ingest_cores: usize, upload_cores: usize) -> usize {
     (ingest_cores * LANES * 3 / 2 * (PAGE_BYTES + PAGE_BYTES_SLACK))
         .max(pages_bytes_least(ingest_cores + upload_cores))
+}
+
+/// What so many ingest cores read into and leave to each other, in bytes; one alone leaves nothing.
+pub(super) fn ingest_bytes(cores_count: usize) -> usize {
+    let pieces_bytes = match cores_count {
+        1 => 0,
+        _ => PIECES_PER_CORE * PIECE_BYTES_KEPT,
+    };
+    cores_count * (READ_BYTES_MAX + pieces_bytes)
 }
 
 /// True if two listeners want the same connections, which the kernel refuses. `[::]` is bound to
