@@ -351,4 +351,12 @@ mod tests {
         assert!(unpinned_because(3, &machine(2, None)).is_some());
         assert!(unpinned_because(2, &machine(8, Some(2))).is_some());
     }
+
+    #[test]
+    fn ingest_cores_have_a_read_buffer_each_and_pieces_if_there_are_several() {
+        const KIB: usize = 1024;
+        assert_eq!(ingest_bytes(1), 256 * KIB);
+        // three pieces each, of 64 KiB and one frame of as many
+        assert_eq!(ingest_bytes(2), 2 * (256 + 3 * 128) * KIB);
+    }
 }
