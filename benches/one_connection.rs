@@ -37,10 +37,11 @@ fn main() -> Result<()> {
     )?;
     let rounds = number("CEFLINE_BENCH_ROUNDS", if is_test { 1 } else { 7 })?;
     let some = made(messages / REPEATS);
+    let messages = messages / REPEATS * REPEATS;
     let mut times = Vec::new();
     for _ in 0..rounds {
-        let one = flat_out(&some, messages / REPEATS * REPEATS, 1)?;
-        let two = flat_out(&some, messages / REPEATS * REPEATS, 2)?;
+        let one = flat_out(&some, messages, 1)?;
+        let two = flat_out(&some, messages, 2)?;
         times.push(two.rate / one.rate);
         println!(
             "one core {one}; two cores {two}; {:.2} times",

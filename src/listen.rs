@@ -14,7 +14,7 @@
 //! ([`rounds`], `runtime.rs`). Of one that brings more than its core can map, others that have nothing to
 //! do map pieces ([`piece`]).
 //! Memory is bounded: nothing for an idle connection but its state, a budget for unfinished frames,
-//! one read buffer and one page for a shard.
+//! one read buffer, a few pages and a few pieces for a shard.
 
 mod accept;
 pub mod connection;

@@ -1,14 +1,15 @@
 //! How a shard gives pieces of a busy connection away, and takes those of others.
 //!
 //! A connection that is read without a pause, and brings much with each read all the same, is likely to
-//! bring more than its shard keeps up with. Then the shard looks whether another one would take a piece: if so, the
-//! next frames go into one, else it maps some itself and looks again.
+//! bring more than its shard keeps up with. Then the shard looks whether another one would take a piece:
+//! if so, the next frames go into one, else it maps some itself and looks again.
 //!
 //! What stays as it was: frames of one read that become rows on one shard do so in their order, but for
-//! those of a piece that nobody has taken before the shard itself had time for it, and all rows of a read bear the time of that read, unless it had to wait for a page. A frame is counted as received on the shard that makes a
-//! row of it, so that the account of each closes by itself. A shard leaves no piece behind: it
-//! stops only after it has found none waiting, and none is passed after that. How many frames were passed
-//! and how many of those came to an end is counted, and the same at the end of the program.
+//! those of a piece that nobody has taken before the shard itself had time for it; and all rows of a read
+//! bear the time of that read, unless it had to wait for a page. A frame is counted as received on the
+//! shard that makes a row of it, so that the account of each closes by itself. A shard leaves no piece
+//! behind: it stops only after it has found none waiting, and none is passed after that. How many frames
+//! were passed and how many of those came to an end is counted, and the same at the end of the program.
 //!
 //! Where rules count what they see nothing is passed; what was passed before a reload brings such rules is
 //! counted where it is mapped.
