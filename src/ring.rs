@@ -5,8 +5,10 @@
 //! shard  <-- claim -------   free  <-- give back ---  uploader
 //! ```
 //!
-//! Two bounded queues (crossbeam's `ArrayQueue`) hold a fixed number of pages, made once: their
-//! number is the ceiling on memory between receipt and compression. A shard that finds no free
+//! Bounded queues (crossbeam's `ArrayQueue`) hold a fixed number of pages, made once: their
+//! number is the ceiling on memory between receipt and compression. A page that was never used takes
+//! no memory yet, and is taken only when no other is free: memory follows the load, and the few
+//! pages of a small one stay in the caches of the cores. A shard that finds no free
 //! page stops reading, and TCP carries that to the senders; nothing is dropped. A whole page
 //! crosses at once, so the price of the crossing is shared by some 250 rows.
 
@@ -23,8 +25,10 @@ use tokio::sync::Notify;
 pub struct Ring {
     /// Rows on their way; as long as there are pages, so that handing over cannot fail.
     full: ArrayQueue<RowPage>,
-    /// Empty pages.
+    /// Empty pages that were used before.
     free: ArrayQueue<RowPage>,
+    /// Pages that were never used.
+    fresh: ArrayQueue<RowPage>,
     /// Wakes one uploader for each page handed over.
     full_rings: Notify,
     /// Wakes shards that wait for a page.
@@ -60,13 +64,14 @@ impl Ring {
     pub fn new(pages_bytes: usize, shards_count: usize) -> Self {
         let pages_count =
             (pages_bytes / (PAGE_BYTES + PAGE_BYTES_SLACK)).max(2 * shards_count.max(1));
-        let free = ArrayQueue::new(pages_count);
+        let fresh = ArrayQueue::new(pages_count);
         for _ in 0..pages_count {
-            let _ = free.push(RowPage::new());
+            let _ = fresh.push(RowPage::new());
         }
         Ring {
             full: ArrayQueue::new(pages_count),
-            free,
+            free: ArrayQueue::new(pages_count),
+            fresh,
             full_rings: Notify::new(),
             free_rings: Notify::new(),
             shards_open: AtomicUsize::new(shards_count),
@@ -96,7 +101,11 @@ impl Ring {
     /// An empty page, if there is one.
     #[must_use]
     pub fn claim(&self) -> Option<RowPage> {
-        self.free.pop()
+        self.free.pop().or_else(|| self.fresh.pop())
+    }
+
+    fn is_enough_free(&self) -> bool {
+        self.free.len() + self.fresh.len() >= self.free_enough
     }
 
     /// An empty page, once so many are free that going on is worth a wake-up. All who wait then go
@@ -108,7 +117,7 @@ impl Ring {
         loop {
             // made before the look, so that pages given back in between are not missed
             let rings = self.free_rings.notified();
-            is_enough |= self.free.len() >= self.free_enough;
+            is_enough |= self.is_enough_free();
             if is_enough && let Some(page) = self.claim() {
                 return page;
             }
@@ -142,7 +151,7 @@ impl Ring {
         page.reset();
         let refused = self.free.push(page).is_err();
         assert!(!refused, "there are as many places in the ring as pages");
-        if self.free.len() >= self.free_enough {
+        if self.is_enough_free() {
             self.free_rings.notify_waiters();
         }
     }
@@ -190,6 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_was_used_is_used_again_before_a_fresh_one() {
+        let ring = Ring::new(4 * (PAGE_BYTES + PAGE_BYTES_SLACK), 1);
+        for _ in 0..10 {
+            let pages = [ring.claim().unwrap(), ring.claim().unwrap()];
+            assert_eq!(ring.fresh.len(), 2);
+            for page in pages {
+                ring.give_back(page);
+            }
+        }
+    }
+
+    #[test]
     fn a_shard_that_waits_goes_on_when_an_eighth_of_the_pages_is_free() {
         let ring = Ring::new(64 * (PAGE_BYTES + PAGE_BYTES_SLACK) + 1, 1);
         assert_eq!(free_enough(64, 1), 3);
@@ -219,7 +240,7 @@ mod tests {
             ring.give_back(pages.pop().unwrap());
         }
         assert!(first.as_mut().poll(&mut context).is_ready());
-        assert!(ring.free.len() < ring.free_enough);
+        assert!(!ring.is_enough_free());
         assert!(second.as_mut().poll(&mut context).is_ready());
     }
 
