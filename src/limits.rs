@@ -81,8 +81,9 @@ pub const ROUND_MS_MOST: u32 = 64;
 pub const ROUND_READS_A_SECOND: u64 = 40_000;
 /// ...up to this: half of the time that a body lingers by default.
 pub const ROUND_MS_CROWDED: u32 = 512;
-/// A read below this is small: the next one may wait longer.
-pub const READ_BYTES_SMALL: usize = 8 * KIB;
+/// A read below this is small: the next one may wait longer. Close below a full one, so that most turns
+/// bring so much: each begins with cold caches, which costs as much as some dozens of messages.
+pub const READ_BYTES_SMALL: usize = 24 * KIB;
 /// A read above this is full: half of the receive window that a Linux socket starts with.
 pub const READ_BYTES_FULL: usize = 32 * KIB;
 

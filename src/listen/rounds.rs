@@ -5,7 +5,7 @@
 //! It is read in rounds, at an interval that adapts: reads that bring much make it shorter, reads
 //! that bring little or nothing make it longer, and one that brings nothing at the longest interval
 //! sends the connection back to sleep, to be woken by the kernel. A busy connection thus costs one
-//! `recv` for some ten kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
+//! `recv` for some thirty kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
 //! waits longer than [`ROUND_MS_MOST`], but for crowds.
 //!
 //! Only where thousands share one core, and each brings a message or two at a time, would the reads be
