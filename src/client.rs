@@ -3,8 +3,8 @@
 //! HTTP/1.1 over TLS 1.2 or 1.3 by rustls, trusting the machine's authorities and those of
 //! `sentinel.ca_file`. No redirect is followed (a bearer token must not travel where a stranger
 //! points), a proxy is used if `sentinel.proxy` says so and never one of the environment (an
-//! appliance's environment is nobody's configuration), no answer is unpacked (a small answer must not become a large one), and no
-//! answer is read past its limit.
+//! appliance's environment is nobody's configuration), no answer is unpacked (a small
+//! answer must not become a large one), and no answer is read past its limit.
 
 use crate::config::{self, Sentinel};
 use crate::failure::Failure;

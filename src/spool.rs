@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A body is *safe* once [`keeper::Event::Written`] says so: if the configuration asks for it
-//! (`durability = "power"`) it is on stable storage then. Writing and uploading overlap; a body that the service takes before it is
-//! written is not written at all.
+//! (`durability = "power"`) it is on stable storage then. Writing and uploading overlap; a body that
+//! the service takes before it is written is not written at all.
 //!
 //! - [`mod@format`] is what the bytes mean; [`survey`] and [`scan`] look for
 //!   them; [`segment`] and [`log`] are what is known of them.

@@ -7,7 +7,8 @@
 //! What is there: `CommonSecurityLog` and a pipe of `where`, `order by`, `take`, `top`, `project`,
 //! `project-away`, `extend`, `parse-kv`, `distinct`, `count`, `summarize`; the comparisons and string
 //! operators that alert rules use; `ago`, `now`, `bin`, `iff`, `ingestion_time` and some more
-//! functions. `dcount` and `percentile` are exact here, estimates in the real service. Everything else is refused with its place, never guessed at.
+//! functions. `dcount` and `percentile` are exact here, estimates in the real service.
+//! Everything else is refused with its place, never guessed at.
 //!
 //! The well-known parser crate was looked at and left: it is at its fourth first version, has no
 //! positions in its errors and no bound on depth.

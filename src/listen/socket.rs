@@ -48,8 +48,8 @@ impl Socket {
 
     /// Sleeps until the socket is readable and reads into `buffer`, which is borrowed only once
     /// there is something to read: glommio's read is a `recv` first and a poll on the ring second,
-    /// and keeps no pointer in between; with epoll it is a `recv` after the event. The caller uses the bytes before its next await. While it
-    /// may not read, it answers at once with nothing.
+    /// and keeps no pointer in between; with epoll it is a `recv` after the event. The caller uses the
+    /// bytes before its next await. While it may not read, it answers at once with nothing.
     pub(super) async fn first_bytes(
         &self,
         buffer: &RefCell<Vec<u8>>,

@@ -23,8 +23,9 @@ pub enum Command {
     Settle(Place),
     /// The record's body is no longer in memory.
     Park(Place),
-    /// Read the oldest that waits of those that are wanted. Answered with [`Event::Body`] or [`Event::Nothing`]; not before the
-    /// logs of earlier runs were looked at, or while the disk cannot be read.
+    /// Read the oldest that waits of those that are wanted. Answered with [`Event::Body`]
+    /// or [`Event::Nothing`]; not before the logs of earlier runs were looked at, or while the disk
+    /// cannot be read.
     Read(Wanted),
     /// Keep this one row that cannot be delivered.
     Quarantine(Box<Body>, Reason),
