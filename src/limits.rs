@@ -67,9 +67,11 @@ pub const LISTENERS_MOST: usize = 64;
 /// How long a stopping shard goes on reading what its connections have already sent.
 pub const DRAIN_READ_TIME: Duration = Duration::from_secs(5);
 
-/// A connection that has just delivered is read again in rounds, at first after this many
-/// milliseconds; the interval halves while reads are full and doubles while they are small.
-pub const ROUND_MS_FIRST: u32 = 8;
+/// A connection that has just woken up is read again in rounds, at first after this many milliseconds;
+/// the interval halves while reads are full and doubles while they are small. A shorter first one brought
+/// little, and a turn costs as much as some dozens of messages; a sender of much is read without a pause
+/// within 31 ms.
+pub const ROUND_MS_FIRST: u32 = 16;
 /// Shortest interval between two reads of one connection that keeps up.
 pub const ROUND_MS_LEAST: u32 = 1;
 /// Longest, unless there are very many. Data on a busy connection waits no longer than this, which
