@@ -211,6 +211,14 @@ mod tests {
     }
 
     #[test]
+    fn fresh_pages_are_free_for_a_shard_that_would_wait() {
+        let ring = Ring::new(64 * (PAGE_BYTES + PAGE_BYTES_SLACK) + 1, 1);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut claimed = std::pin::pin!(ring.claimed());
+        assert!(claimed.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
     fn a_shard_that_waits_goes_on_when_an_eighth_of_the_pages_is_free() {
         let ring = Ring::new(64 * (PAGE_BYTES + PAGE_BYTES_SLACK) + 1, 1);
         assert_eq!(free_enough(64, 1), 3);
