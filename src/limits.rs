@@ -68,9 +68,8 @@ pub const LISTENERS_MOST: usize = 64;
 pub const DRAIN_READ_TIME: Duration = Duration::from_secs(5);
 
 /// A connection that has just woken up is read again in rounds, at first after this many milliseconds;
-/// the interval halves while reads are full and doubles while they are small. A shorter first one brought
-/// little, and a turn costs as much as some dozens of messages; a sender of much is read without a pause
-/// within 31 ms.
+/// the interval halves while reads are full and doubles while they are small. Long enough to bring what
+/// pays for a turn; a sender of much is read without a pause within 31 ms all the same.
 pub const ROUND_MS_FIRST: u32 = 16;
 /// Shortest interval between two reads of one connection that keeps up.
 pub const ROUND_MS_LEAST: u32 = 1;
