@@ -24,6 +24,9 @@ const THIN_RATE: f64 = 20.0;
 /// Where it is asked whether idle connections cost processor time.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
+/// What is measured besides the mix of all vendors, by the names that `CEFLINE_COMPARE_CASES` takes.
+const CASES: [&str; 5] = ["messages", "bytes", "thin", "idle", "latency"];
+
 /// One promise, and what was measured.
 #[derive(Debug, Serialize)]
 struct Line {
@@ -95,34 +98,67 @@ pub(crate) fn run(cores: &Cores, is_test: bool) -> Result<()> {
     let mix = results.run(rig.run(cefline, &Task::flat_out(messages.count()))?)?;
     let byte = cost_of_a_byte(&mix, &messages);
     memory(&mut results, &mix);
+    let cases = chosen()?;
+    for case in &cases {
+        match case.as_str() {
+            "messages" => odd_messages(&mut results, cores, &messages, byte)?,
+            "bytes" => single_bytes(&mut results, &rig, &messages, byte)?,
+            "thin" => {
+                let time_s = if is_test { 1.0 } else { 10.0 };
+                thin(
+                    &mut results,
+                    cores,
+                    cefline,
+                    (connections, mix.rate, time_s),
+                )?;
+            }
+            "idle" => idle(&mut results, &rig, cefline, connections)?,
+            _ => latency(&mut results, &rig, cefline, mix.rate)?,
+        }
+    }
+    // what is only a part would stand for the whole
+    write(&results, is_test || cases.len() < CASES.len())
+}
+
+fn chosen() -> Result<Vec<String>> {
+    let text = crate::variable("CEFLINE_COMPARE_CASES", &CASES.join(","));
+    let cases: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    match cases.iter().find(|name| !CASES.contains(&name.as_str())) {
+        Some(name) => Err(format!(
+            "CEFLINE_COMPARE_CASES: there is no case {name:?}; there are {}",
+            CASES.join(", ")
+        )
+        .into()),
+        None => Ok(cases),
+    }
+}
+
+fn odd_messages(results: &mut Results, cores: &Cores, mix: &Messages, byte: f64) -> Result<()> {
+    let clock = Clock::start();
     for (shape, what) in Shape::ALL {
-        let bytes = messages.bytes(messages.count()) / 4;
+        let bytes = mix.bytes(mix.count()) / 4;
         let shaped = Messages::of(shape, shape.count(bytes), clock.wall());
         let rig = Rig::new(cores, clock, &shaped)?;
-        let run = results.run(rig.run(cefline, &Task::flat_out(shaped.count()))?)?;
-        against_mix(&mut results, what, cost_of_a_byte(&run, &shaped), byte);
+        let run = results.run(rig.run(&PEERS[0], &Task::flat_out(shaped.count()))?)?;
+        against_mix(results, what, cost_of_a_byte(&run, &shaped), byte);
     }
+    Ok(())
+}
+
+fn single_bytes(
+    results: &mut Results,
+    rig: &Rig<'_>,
+    messages: &Messages,
+    byte: f64,
+) -> Result<()> {
     let single = Task {
         writes: Writes::OneByte,
         ..Task::flat_out((messages.count() / 60).max(100))
     };
-    let run = results.run(rig.run(cefline, &single)?)?;
-    against_mix(
-        &mut results,
-        "writes of one byte",
-        cost_of_a_byte(&run, &messages),
-        byte,
-    );
-    let thin_time_s = if is_test { 1.0 } else { 10.0 };
-    thin(
-        &mut results,
-        cores,
-        cefline,
-        (connections, mix.rate, thin_time_s),
-    )?;
-    idle(&mut results, &rig, cefline, connections)?;
-    latency(&mut results, &rig, cefline, mix.rate)?;
-    write(&results, is_test)
+    let run = results.run(rig.run(&PEERS[0], &single)?)?;
+    let what = "writes of one byte";
+    against_mix(results, what, cost_of_a_byte(&run, messages), byte);
+    Ok(())
 }
 
 fn memory(results: &mut Results, mix: &Run) {
@@ -222,9 +258,9 @@ fn latency(results: &mut Results, rig: &Rig<'_>, peer: &Peer, flat_out: f64) -> 
     Ok(())
 }
 
-/// Writes the files; a test only prints.
-fn write(results: &Results, is_test: bool) -> Result<()> {
-    if is_test {
+/// Writes the files, unless it is told only to print.
+fn write(results: &Results, only_prints: bool) -> Result<()> {
+    if only_prints {
         return Ok(());
     }
     let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/results");
