@@ -38,6 +38,12 @@ use tokio::task::LocalSet;
 /// goes through it.
 const REGISTERED_BYTES: usize = 64 * 1024;
 
+/// Entries of each of its three rings. The kernel keeps the polls of sleeping connections in a table whose
+/// size follows from this, and walks one row of it each time that a timer is taken back, which is each time
+/// that a connection wakes a shard: with glommio's 128 entries there are 8 rows, and with 8,000 connections
+/// asleep the walk was 40 % of the work of a wake-up. With these there are 64.
+const RING_ENTRIES: usize = 1024;
+
 /// What shards run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -103,6 +109,7 @@ impl Backend {
                 let executor = executor
                     .name("ingest")
                     .io_memory(REGISTERED_BYTES)
+                    .ring_depth(RING_ENTRIES)
                     .make()
                     .map_err(|error| explain(&error.to_string()))?;
                 executor.run(main(Poller::Uring));
