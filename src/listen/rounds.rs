@@ -3,9 +3,9 @@
 //! The price of a small read is not the bytes but the wake-up: several microseconds for a message
 //! of half a microsecond's work. So a connection that has just delivered is not waited for again.
 //! It is read in rounds, at an interval that adapts: reads that bring much make it shorter, reads
-//! that bring little or nothing make it longer, and one that brings nothing at the longest interval
-//! sends the connection back to sleep, to be woken by the kernel. A busy connection thus costs one
-//! `recv` for some thirty kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
+//! that bring little or nothing make it longer, and [`VAIN_READS_MOST`] in a row that bring nothing at
+//! the longest send the connection back to sleep, to be woken by the kernel. A busy connection thus costs
+//! one `recv` for some thirty kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
 //! waits longer than [`ROUND_MS_MOST`], but for crowds.
 //!
 //! Only where thousands share one core, and each brings a message or two at a time, would the reads be
@@ -17,47 +17,59 @@
 use crate::clock::Mono;
 use crate::limits::{
     READ_BYTES_FULL, READ_BYTES_SMALL, ROUND_MS_CROWDED, ROUND_MS_FIRST, ROUND_MS_LEAST,
-    ROUND_MS_MOST, ROUND_READS_A_SECOND,
+    ROUND_MS_MOST, ROUND_READS_A_SECOND, VAIN_READS_MOST,
 };
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Milliseconds between two reads of a connection; 0 means as soon as the others had their turn.
+/// How long a connection waits for its next read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interval(u32);
+pub struct Interval {
+    /// 0 means as soon as the others had their turn.
+    ms: u32,
+    /// Reads in a row at the longest interval that brought nothing.
+    vain_reads: u32,
+}
 
 impl Interval {
     /// Of a connection that has just woken up.
-    pub const FIRST: Interval = Interval(ROUND_MS_FIRST);
+    pub const FIRST: Interval = Interval::of(ROUND_MS_FIRST);
+
+    const fn of(ms: u32) -> Interval {
+        Interval { ms, vain_reads: 0 }
+    }
 
     /// True if there is no pause between two reads.
     #[must_use]
     pub fn is_none(self) -> bool {
-        self.0 == 0
+        self.ms == 0
     }
 
     /// After a read that brought so many bytes; nothing if the connection may sleep.
     #[must_use]
     pub fn after_read(self, bytes: usize) -> Option<Interval> {
         match bytes {
-            0 if self.0 >= ROUND_MS_MOST => None,
+            0 if self.ms >= ROUND_MS_MOST => {
+                let vain_reads = self.vain_reads + 1;
+                (vain_reads < VAIN_READS_MOST).then_some(Interval { vain_reads, ..self })
+            }
             0..READ_BYTES_SMALL => Some(self.longer()),
-            READ_BYTES_SMALL..READ_BYTES_FULL => Some(self),
+            READ_BYTES_SMALL..READ_BYTES_FULL => Some(Interval::of(self.ms)),
             _ => Some(self.shorter()),
         }
     }
 
     fn longer(self) -> Interval {
-        match self.0 {
-            0 => Interval(ROUND_MS_LEAST),
-            ms => Interval((ms * 2).min(ROUND_MS_MOST)),
+        match self.ms {
+            0 => Interval::of(ROUND_MS_LEAST),
+            ms => Interval::of((ms * 2).min(ROUND_MS_MOST)),
         }
     }
 
     fn shorter(self) -> Interval {
-        match self.0 {
-            ..=ROUND_MS_LEAST => Interval(0),
-            ms => Interval(ms / 2),
+        match self.ms {
+            ..=ROUND_MS_LEAST => Interval::of(0),
+            ms => Interval::of(ms / 2),
         }
     }
 }
@@ -73,7 +85,7 @@ impl Rounds {
     /// Gives a connection its next turn.
     pub fn add(&mut self, connection: u64, interval: Interval, now: Mono) {
         let now_ms = milliseconds(now);
-        let turn = match interval.0 {
+        let turn = match interval.ms {
             0 => now_ms,
             ms => {
                 let ms = u64::from(if ms < ROUND_MS_MOST {
@@ -138,7 +150,24 @@ mod tests {
             reads += 1;
         }
         // each at twice the interval, up to the longest
-        assert_eq!(reads, 1 + (ROUND_MS_MOST / ROUND_MS_FIRST).ilog2());
+        let doublings = (ROUND_MS_MOST / ROUND_MS_FIRST).ilog2();
+        assert_eq!(reads, doublings + VAIN_READS_MOST);
+    }
+
+    #[test]
+    fn a_connection_with_pauses_that_are_not_long_stays_awake() {
+        let mut interval = Interval::of(ROUND_MS_MOST);
+        for _ in 0..10 {
+            for _ in 1..VAIN_READS_MOST {
+                interval = interval.after_read(0).unwrap();
+            }
+            interval = interval.after_read(700).unwrap();
+            assert_eq!(interval, Interval::of(ROUND_MS_MOST));
+        }
+        for _ in 1..VAIN_READS_MOST {
+            interval = interval.after_read(0).unwrap();
+        }
+        assert_eq!(interval.after_read(0), None);
     }
 
     #[test]
@@ -147,11 +176,11 @@ mod tests {
         for _ in 0..10 {
             interval = interval.after_read(READ_BYTES_FULL).unwrap();
         }
-        assert_eq!(interval, Interval(0));
+        assert_eq!(interval, Interval::of(0));
         for _ in 0..10 {
             interval = interval.after_read(1).unwrap();
         }
-        assert_eq!(interval, Interval(ROUND_MS_MOST));
+        assert_eq!(interval, Interval::of(ROUND_MS_MOST));
         assert_eq!(interval.after_read(READ_BYTES_SMALL), Some(interval));
     }
 
@@ -171,13 +200,13 @@ mod tests {
         // 1,024 is a multiple of all of them
         for (ms, turn) in [(ROUND_MS_MOST, 1_024), (8, 1_008), (0, 1_000)] {
             let mut rounds = crowd(10_000);
-            rounds.add(u64::MAX, Interval(ms), start);
+            rounds.add(u64::MAX, Interval::of(ms), start);
             let mine = rounds.turns.iter().find(|turn| turn.0.1 == u64::MAX);
             assert_eq!(mine.unwrap().0.0, turn, "{ms}");
         }
         let mut rounds = crowd(10_000);
         let start = Mono(1_024_000_000);
-        rounds.add(u64::MAX, Interval(ROUND_MS_MOST), start);
+        rounds.add(u64::MAX, Interval::of(ROUND_MS_MOST), start);
         let mine = rounds.turns.iter().find(|turn| turn.0.1 == u64::MAX);
         assert_eq!(mine.unwrap().0.0, 1_280);
     }
@@ -187,7 +216,7 @@ mod tests {
         let mut rounds = Rounds::default();
         let start = Mono(123_456_789);
         for connection in 0..100 {
-            let interval = Interval(1 << (connection % 7));
+            let interval = Interval::of(1 << (connection % 7));
             rounds.add(connection, interval, start);
         }
         let mut now = start;
