@@ -79,6 +79,7 @@ fn cost_of_a_byte(run: &Run, messages: &Messages) -> f64 {
 }
 
 pub(crate) fn run(cores: &Cores, is_test: bool) -> Result<()> {
+    let cases = chosen()?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS.min(hard), hard)?;
     let connections = if is_test { 200 } else { 10_000 };
@@ -98,7 +99,6 @@ pub(crate) fn run(cores: &Cores, is_test: bool) -> Result<()> {
     let mix = results.run(rig.run(cefline, &Task::flat_out(messages.count()))?)?;
     let byte = cost_of_a_byte(&mix, &messages);
     memory(&mut results, &mix);
-    let cases = chosen()?;
     for case in &cases {
         match case.as_str() {
             "messages" => odd_messages(&mut results, cores, &messages, byte)?,
