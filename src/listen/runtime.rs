@@ -34,16 +34,6 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::LocalSet;
 
-/// Memory that glommio registers for each of its rings: the least it takes, since nothing of ours
-/// goes through it.
-const REGISTERED_BYTES: usize = 64 * 1024;
-
-/// Entries of each of its three rings. The kernel keeps the polls of sleeping connections in a table whose
-/// size follows from this, and walks one row of it each time that a timer is taken back, which is each time
-/// that a connection wakes a shard: with glommio's 128 entries there are 8 rows, and with 8,000 connections
-/// asleep the walk was 40 % of the work of a wake-up. With these there are 64.
-const RING_ENTRIES: usize = 1024;
-
 /// What shards run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -102,16 +92,20 @@ impl Backend {
     ) -> Result<(), String> {
         match self {
             Backend::Uring => {
-                let executor = LocalExecutorBuilder::new(match core {
-                    Some(core) => Placement::Fixed(core),
-                    None => Placement::Unbound,
-                });
-                let executor = executor
-                    .name("ingest")
-                    .io_memory(REGISTERED_BYTES)
-                    .ring_depth(RING_ENTRIES)
-                    .make()
-                    .map_err(|error| explain(&error.to_string()))?;
+                let make = |ring_entries| {
+                    let placement = core.map_or(Placement::Unbound, Placement::Fixed);
+                    LocalExecutorBuilder::new(placement)
+                        .name("ingest")
+                        .io_memory(uring::REGISTERED_BYTES)
+                        .ring_depth(ring_entries)
+                        .make()
+                };
+                let executor = if uring::counts_rings() {
+                    make(uring::RING_ENTRIES_LEAST)
+                } else {
+                    make(uring::RING_ENTRIES).or_else(|_| make(uring::RING_ENTRIES_LEAST))
+                };
+                let executor = executor.map_err(|error| explain(&error.to_string()))?;
                 executor.run(main(Poller::Uring));
             }
             Backend::Epoll => {
