@@ -76,11 +76,11 @@ pub const ROUND_MS_LEAST: u32 = 1;
 /// Longest, unless there are very many. Data on a busy connection waits no longer than this, which
 /// keeps the promise of 100 ms with room for the work of the round itself.
 pub const ROUND_MS_MOST: u32 = 64;
-/// Reads in a row at the longest interval that bring nothing, until the connection sleeps. To be woken
-/// costs as much as some five of them, and is followed by two more: so one that pauses no longer than
-/// they take is cheaper awake. With fewer, thousands that bring a message each 70 ms fell asleep after
-/// nearly every one.
-pub const VAIN_READS_MOST: u32 = 4;
+/// With so many reads in a row at the longest interval that bring nothing, a connection sleeps. To sleep
+/// and be woken costs as much as some five reads, so one whose pauses are no longer than these reads take is
+/// cheaper awake; with one, thousands that bring a message each 70 ms fell asleep after nearly every one.
+/// In a crowd these reads are further apart, and a silent connection is awake for up to two seconds.
+pub const VAIN_READS_UNTIL_SLEEP: u32 = 4;
 /// Reads of connections at the longest interval that a shard makes in a second, about: each costs a
 /// microsecond however little it brings, so this many are some 4 % of a core. With more connections the
 /// longest interval grows...
@@ -569,7 +569,7 @@ const _: () = assert!(FRAME_BYTES_DEFAULT <= FRAME_BYTES_MOST);
 const _: () = assert!(FRAME_BYTES_MOST < 10usize.pow(OCTET_COUNT_DIGITS_MAX as u32));
 const _: () = assert!(ROUND_MS_LEAST.is_power_of_two() && ROUND_MS_MOST.is_power_of_two());
 const _: () = assert!(ROUND_MS_LEAST <= ROUND_MS_FIRST && ROUND_MS_FIRST <= ROUND_MS_MOST);
-const _: () = assert!(ROUND_MS_MOST < 100 && VAIN_READS_MOST > 0);
+const _: () = assert!(ROUND_MS_MOST < 100 && VAIN_READS_UNTIL_SLEEP > 0);
 const _: () = assert!(ROUND_MS_CROWDED.is_power_of_two() && ROUND_MS_MOST <= ROUND_MS_CROWDED);
 const _: () = assert!(READ_BYTES_SMALL < READ_BYTES_FULL && READ_BYTES_FULL < READ_BYTES_MAX);
 const _: () = assert!(BODY_WIRE_BYTES_DEFAULT < SERVICE_BODY_BYTES_MAX);

@@ -3,7 +3,7 @@
 //! The price of a small read is not the bytes but the wake-up: several microseconds for a message
 //! of half a microsecond's work. So a connection that has just delivered is not waited for again.
 //! It is read in rounds, at an interval that adapts: reads that bring much make it shorter, reads
-//! that bring little or nothing make it longer, and [`VAIN_READS_MOST`] in a row that bring nothing at
+//! that bring little or nothing make it longer, and [`VAIN_READS_UNTIL_SLEEP`] in a row that bring nothing at
 //! the longest send the connection back to sleep, to be woken by the kernel. A busy connection thus costs
 //! one `recv` for some thirty kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
 //! waits longer than [`ROUND_MS_MOST`], but for crowds.
@@ -17,7 +17,7 @@
 use crate::clock::Mono;
 use crate::limits::{
     READ_BYTES_FULL, READ_BYTES_SMALL, ROUND_MS_CROWDED, ROUND_MS_FIRST, ROUND_MS_LEAST,
-    ROUND_MS_MOST, ROUND_READS_A_SECOND, VAIN_READS_MOST,
+    ROUND_MS_MOST, ROUND_READS_A_SECOND, VAIN_READS_UNTIL_SLEEP,
 };
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,7 +25,8 @@ use std::collections::BinaryHeap;
 /// How long a connection waits for its next read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
-    /// 0 means as soon as the others had their turn.
+    /// 0 means as soon as the others had their turn; [`ROUND_MS_MOST`] stands for the longest, which is
+    /// longer in a crowd.
     ms: u32,
     /// Reads in a row at the longest interval that brought nothing.
     vain_reads: u32,
@@ -51,7 +52,7 @@ impl Interval {
         match bytes {
             0 if self.ms >= ROUND_MS_MOST => {
                 let vain_reads = self.vain_reads + 1;
-                (vain_reads < VAIN_READS_MOST).then_some(Interval { vain_reads, ..self })
+                (vain_reads < VAIN_READS_UNTIL_SLEEP).then_some(Interval { vain_reads, ..self })
             }
             0..READ_BYTES_SMALL => Some(self.longer()),
             READ_BYTES_SMALL..READ_BYTES_FULL => Some(Interval::of(self.ms)),
@@ -151,20 +152,20 @@ mod tests {
         }
         // each at twice the interval, up to the longest
         let doublings = (ROUND_MS_MOST / ROUND_MS_FIRST).ilog2();
-        assert_eq!(reads, doublings + VAIN_READS_MOST);
+        assert_eq!(reads, doublings + VAIN_READS_UNTIL_SLEEP);
     }
 
     #[test]
     fn a_connection_with_pauses_that_are_not_long_stays_awake() {
         let mut interval = Interval::of(ROUND_MS_MOST);
         for _ in 0..10 {
-            for _ in 1..VAIN_READS_MOST {
+            for _ in 1..VAIN_READS_UNTIL_SLEEP {
                 interval = interval.after_read(0).unwrap();
             }
             interval = interval.after_read(700).unwrap();
             assert_eq!(interval, Interval::of(ROUND_MS_MOST));
         }
-        for _ in 1..VAIN_READS_MOST {
+        for _ in 1..VAIN_READS_UNTIL_SLEEP {
             interval = interval.after_read(0).unwrap();
         }
         assert_eq!(interval.after_read(0), None);
