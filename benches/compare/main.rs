@@ -23,7 +23,7 @@
 //! | `CEFLINE_COMPARE_MESSAGES` | 600000 | messages of a run at most |
 //! | `CEFLINE_COMPARE_LOADS` | 25,50,80 | percent of each one's own rate; latency is measured at these |
 //! | `CEFLINE_COMPARE_DELAYS` | 0,80 | milliseconds that the sink takes for an answer |
-//! | `CEFLINE_COMPARE_CASES` | all | what of `--worst`: messages, bytes, thin, idle, latency; results are written of all |
+//! | `CEFLINE_COMPARE_CASES` | all | which of `--worst`: messages, bytes, thin, idle, latency; files are written only of all together |
 //! | `CEFLINE_COMPARE_BATCH` | | lines of cefline's `[batch]`, such as `gzip_level = 6` |
 //! | `CEFLINE_COMPARE_OUT` | `benches/compare/results` | where results go |
 //! | `CEFLINE_PEERS` | `target/peers` | where `install.sh` has put programs |

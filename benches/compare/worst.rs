@@ -116,8 +116,11 @@ pub(crate) fn run(cores: &Cores, is_test: bool) -> Result<()> {
             _ => latency(&mut results, &rig, cefline, mix.rate)?,
         }
     }
-    // what is only a part would stand for the whole
-    write(&results, is_test || cases.len() < CASES.len())
+    // a part would stand for the whole
+    let are_all = CASES
+        .iter()
+        .all(|name| cases.iter().any(|case| case == name));
+    write(&results, is_test || !are_all)
 }
 
 fn chosen() -> Result<Vec<String>> {
