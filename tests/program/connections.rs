@@ -8,6 +8,7 @@ use cefline::clock::Clock;
 use cefline::config::Machine;
 use cefline::emulator::Options;
 use cefline::emulator::stamp::parse_time;
+use cefline::limits::{ROUND_MS_MOST, VAIN_READS_UNTIL_SLEEP};
 use cefline::metrics::Counter;
 use cefline::send::{Framing, Lines, Rate, SendControl, SendOptions, Source, Writes, send};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -30,6 +31,9 @@ const WARM_UP_COUNT: u64 = 100_000;
 const IDLE_BYTES_MAX: u64 = 1_024 + 128;
 /// The promise for data on any connection, from the sender's write to our read.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+/// A silent connection has fallen asleep by then: after reads at shorter intervals, which together are no
+/// longer than two at the longest, and those at the longest.
+const ASLEEP_AFTER_MS: u64 = ROUND_MS_MOST as u64 * (2 + VAIN_READS_UNTIL_SLEEP as u64);
 /// Another program may take the cores away for a moment; a fault of ours stays.
 const TRIES: u32 = 4;
 
@@ -186,9 +190,10 @@ fn each_message_of_a_hundred_thin_connections_is_read_within_a_tenth_of_a_second
     let mut sockets = open(rig.tcp(), 100);
     let clock = Clock::start();
     let mut sent_count = 0;
-    // one connection after the other; five a second on each, between which it stays awake, and two, before
-    // each of which it has fallen asleep
-    for (messages_count, pause_ms) in [(1_000, 2), (400, 5)] {
+    // one connection after the other; five a second on each, between which it stays awake, and so few that
+    // it has fallen asleep before each
+    let count = sockets.len() as u64;
+    for (messages_count, pause_ms) in [(10 * count, 2), (4 * count, ASLEEP_AFTER_MS / count + 1)] {
         assert_short(|mark| {
             let mark = &format!("{mark}-{pause_ms}");
             let begun = clock.mono();
@@ -228,8 +233,8 @@ fn a_quiet_connection_is_read_within_a_tenth_of_a_second_while_others_are_busy()
         assert_short(|mark| {
             for _ in 0..10 {
                 write_stamped(&mut quiet, clock, mark);
-                // long enough for it to fall asleep
-                thread::sleep(Duration::from_millis(500));
+                // the pause that is tested
+                thread::sleep(Duration::from_millis(ASLEEP_AFTER_MS));
             }
             until("the quiet messages are there", SOON, || {
                 let waits = waits(&rig, mark);
