@@ -24,8 +24,26 @@ const THIN_RATE: f64 = 20.0;
 /// Where it is asked whether idle connections cost processor time.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// What is measured besides the mix of all vendors, by the names that `CEFLINE_COMPARE_CASES` takes.
-const CASES: [&str; 5] = ["messages", "bytes", "thin", "idle", "latency"];
+/// What is measured besides the mix of all vendors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Messages,
+    Bytes,
+    Thin,
+    Idle,
+    Latency,
+}
+
+impl Case {
+    /// By the names that `CEFLINE_COMPARE_CASES` takes.
+    const ALL: [(Case, &'static str); 5] = [
+        (Case::Messages, "messages"),
+        (Case::Bytes, "bytes"),
+        (Case::Thin, "thin"),
+        (Case::Idle, "idle"),
+        (Case::Latency, "latency"),
+    ];
+}
 
 /// One promise, and what was measured.
 #[derive(Debug, Serialize)]
@@ -100,65 +118,59 @@ pub(crate) fn run(cores: &Cores, is_test: bool) -> Result<()> {
     let byte = cost_of_a_byte(&mix, &messages);
     memory(&mut results, &mix);
     for case in &cases {
-        match case.as_str() {
-            "messages" => odd_messages(&mut results, cores, &messages, byte)?,
-            "bytes" => single_bytes(&mut results, &rig, &messages, byte)?,
-            "thin" => {
+        match case {
+            Case::Messages => odd_messages(&mut results, cores, cefline, (&messages, byte))?,
+            Case::Bytes => single_bytes(&mut results, &rig, cefline, byte)?,
+            Case::Thin => {
                 let time_s = if is_test { 1.0 } else { 10.0 };
-                thin(
-                    &mut results,
-                    cores,
-                    cefline,
-                    (connections, mix.rate, time_s),
-                )?;
+                let load = (connections, mix.rate, time_s);
+                thin(&mut results, cores, cefline, load)?;
             }
-            "idle" => idle(&mut results, &rig, cefline, connections)?,
-            _ => latency(&mut results, &rig, cefline, mix.rate)?,
+            Case::Idle => idle(&mut results, &rig, cefline, connections)?,
+            Case::Latency => latency(&mut results, &rig, cefline, mix.rate)?,
         }
     }
     // a part would stand for the whole
-    let are_all = CASES
-        .iter()
-        .all(|name| cases.iter().any(|case| case == name));
+    let are_all = Case::ALL.iter().all(|(case, _)| cases.contains(case));
     write(&results, is_test || !are_all)
 }
 
-fn chosen() -> Result<Vec<String>> {
-    let text = crate::variable("CEFLINE_COMPARE_CASES", &CASES.join(","));
-    let cases: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    match cases.iter().find(|name| !CASES.contains(&name.as_str())) {
-        Some(name) => Err(format!(
-            "CEFLINE_COMPARE_CASES: there is no case {name:?}; there are {}",
-            CASES.join(", ")
-        )
-        .into()),
-        None => Ok(cases),
-    }
+/// The cases that were asked for.
+fn chosen() -> Result<Vec<Case>> {
+    let all = Case::ALL.map(|(_, name)| name).join(",");
+    let find = |word: &str| {
+        let found = Case::ALL.iter().find(|(_, name)| *name == word.trim());
+        let case = found.map(|(case, _)| *case);
+        case.ok_or_else(|| format!("no case is called {word:?}; there are {all}").into())
+    };
+    let names = crate::variable("CEFLINE_COMPARE_CASES", &all);
+    names.split(',').map(find).collect()
 }
 
-fn odd_messages(results: &mut Results, cores: &Cores, mix: &Messages, byte: f64) -> Result<()> {
+fn odd_messages(
+    results: &mut Results,
+    cores: &Cores,
+    peer: &Peer,
+    (mix, byte): (&Messages, f64),
+) -> Result<()> {
     let clock = Clock::start();
     for (shape, what) in Shape::ALL {
         let bytes = mix.bytes(mix.count()) / 4;
         let shaped = Messages::of(shape, shape.count(bytes), clock.wall());
         let rig = Rig::new(cores, clock, &shaped)?;
-        let run = results.run(rig.run(&PEERS[0], &Task::flat_out(shaped.count()))?)?;
+        let run = results.run(rig.run(peer, &Task::flat_out(shaped.count()))?)?;
         against_mix(results, what, cost_of_a_byte(&run, &shaped), byte);
     }
     Ok(())
 }
 
-fn single_bytes(
-    results: &mut Results,
-    rig: &Rig<'_>,
-    messages: &Messages,
-    byte: f64,
-) -> Result<()> {
+fn single_bytes(results: &mut Results, rig: &Rig<'_>, peer: &Peer, byte: f64) -> Result<()> {
+    let messages = rig.messages();
     let single = Task {
         writes: Writes::OneByte,
         ..Task::flat_out((messages.count() / 60).max(100))
     };
-    let run = results.run(rig.run(&PEERS[0], &single)?)?;
+    let run = results.run(rig.run(peer, &single)?)?;
     let what = "writes of one byte";
     against_mix(results, what, cost_of_a_byte(&run, messages), byte);
     Ok(())
@@ -207,7 +219,7 @@ fn thin(
     let ratio = thin.cpu_of_a_million() / few.cpu_of_a_million();
     let remark = format!(
         "{:.1} messages/s each, {:.2} CPU-seconds a million; 8 connections at the same rate {:.2}",
-        rate / many as f64,
+        thin.rate / many as f64,
         thin.cpu_of_a_million(),
         few.cpu_of_a_million(),
     );
