@@ -100,12 +100,15 @@ impl Backend {
                         .ring_depth(ring_entries)
                         .make()
                 };
-                let executor = if uring::counts_rings() {
+                let made = if uring::counts_rings() {
                     make(uring::RING_ENTRIES_LEAST)
                 } else {
-                    make(uring::RING_ENTRIES).or_else(|_| make(uring::RING_ENTRIES_LEAST))
+                    make(uring::RING_ENTRIES).or_else(|error| {
+                        tracing::info!(%error, "no large rings of io_uring can be had: small ones");
+                        make(uring::RING_ENTRIES_LEAST)
+                    })
                 };
-                let executor = executor.map_err(|error| explain(&error.to_string()))?;
+                let executor = made.map_err(|error| explain(&error.to_string()))?;
                 executor.run(main(Poller::Uring));
             }
             Backend::Epoll => {
