@@ -3,10 +3,10 @@
 //! The price of a small read is not the bytes but the wake-up: several microseconds for a message
 //! of half a microsecond's work. So a connection that has just delivered is not waited for again.
 //! It is read in rounds, at an interval that adapts: reads that bring much make it shorter, reads
-//! that bring little or nothing make it longer, and [`VAIN_READS_UNTIL_SLEEP`] in a row that bring nothing at
-//! the longest send the connection back to sleep, to be woken by the kernel. A busy connection thus costs
-//! one `recv` for some thirty kilobytes and no wake-ups at all; a quiet one costs nothing; and no byte
-//! waits longer than [`ROUND_MS_MOST`], but for crowds.
+//! that bring little or nothing make it longer, and [`VAIN_READS_UNTIL_SLEEP`] in a row that bring
+//! nothing at the longest send the connection back to sleep, to be woken by the kernel. A busy
+//! connection thus costs one `recv` for some thirty kilobytes and no wake-ups at all; a quiet one costs
+//! nothing; and no byte waits longer than [`ROUND_MS_MOST`], but for crowds.
 //!
 //! Only where thousands share one core, and each brings a message or two at a time, would the reads be
 //! most of the work. The longest interval then grows with their number, so that a shard makes no more
