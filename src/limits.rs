@@ -190,8 +190,8 @@ pub const LINGER_LEAST: Duration = Duration::from_millis(10);
 pub const LINGER_MOST: Duration = Duration::from_secs(60);
 /// What the encoder of an open body keeps: the bytes of its block, matches, tables. It has 3.5 MB.
 pub const ENCODER_BYTES: usize = 4 * MIB;
-/// Lowest level that compresses at all.
-pub const GZIP_LEVEL_LEAST: u32 = 1;
+/// Level that does not compress: rows stand in the gzip frame as they are.
+pub const GZIP_LEVEL_LEAST: u32 = 0;
 /// Highest level of gzip.
 pub const GZIP_LEVEL_MOST: u32 = 9;
 

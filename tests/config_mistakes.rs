@@ -637,7 +637,7 @@ const MISTAKES: &[Mistake] = &[
         END,
         "[batch]\ngzip_level = 1.5\n",
         &[
-            ":15: batch.gzip_level = 1.5: a number with a fraction, not a number; a whole number from 1 to 9",
+            ":15: batch.gzip_level = 1.5: a number with a fraction, not a number; a whole number from 0 to 9",
         ],
     ),
     mistake(
@@ -707,7 +707,7 @@ const MISTAKES: &[Mistake] = &[
     mistake(
         END,
         "[batch]\ngzip_level = 10\n",
-        &[":15: batch.gzip_level = 10: out of range; a whole number from 1 to 9"],
+        &[":15: batch.gzip_level = 10: out of range; a whole number from 0 to 9"],
     ),
     mistake(
         END,

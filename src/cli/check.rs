@@ -339,14 +339,14 @@ client_id = "01234567-89ab-cdef-0123-456789abcdef"
     #[test]
     fn a_bad_configuration_ends_with_code_2_and_all_of_its_mistakes() {
         let folder = tempfile::tempdir().unwrap();
-        let file = written(folder.path(), "[batch]\nlinger = 1\ngzip_level = 0\n");
+        let file = written(folder.path(), "[batch]\nlinger = 1\ngzip_level = 10\n");
         let failure = run(&CheckArgs::of(file.clone())).unwrap_err();
         assert_eq!(failure.exit_code, 2);
         let lines: Vec<&str> = failure.message.lines().collect();
         assert_eq!(lines.len(), 2, "{failure}");
         let start = format!("{}:13: batch.linger = 1: ", file.display());
         assert!(lines[0].starts_with(&start), "{failure}");
-        let start = format!("{}:14: batch.gzip_level = 0: ", file.display());
+        let start = format!("{}:14: batch.gzip_level = 10: ", file.display());
         assert!(lines[1].starts_with(&start), "{failure}");
     }
 }

@@ -5,7 +5,7 @@
 pub enum GzipLevel {
     /// By the encoder that knows the rows, with more effort where there is time for it.
     Auto,
-    /// By zlib's method at this level, 1 to 9.
+    /// By zlib's method at this level, 0 to 9; 0 stores bodies as they are.
     Zlib(u32),
 }
 

@@ -43,7 +43,7 @@ fn until_open(address: SocketAddr) {
 #[test]
 fn a_configuration_with_mistakes_is_all_that_is_looked_at() {
     let outcome = World::new()
-        .keys(|keys| keys.more = "[batch]\nlinger = 1\ngzip_level = 0".into())
+        .keys(|keys| keys.more = "[batch]\nlinger = 1\ngzip_level = 10".into())
         .check();
     assert_eq!(outcome.code, 2);
     let mistakes = outcome.named("configuration");

@@ -259,6 +259,30 @@ fn bodies_past_a_limit_are_halved_in_whatever_way_they_are_refused() {
 }
 
 #[test]
+fn bodies_that_are_not_compressed_are_delivered_and_halved_like_others() {
+    let _machine = beside_others();
+    let keys = Keys {
+        more: "[batch]\ngzip_level = 0\nlinger = \"2 s\"",
+        ..LARGE_BODIES
+    };
+    let options = Options {
+        faults: Faults {
+            body_bytes_max: Some(950_000),
+            ..Faults::default()
+        },
+        ..Options::default()
+    };
+    let mut rig = Rig::with(options, keys);
+    let report = rig.deliver(25, COUNT);
+    let of = |counter| report.snapshot.value(counter);
+    assert!(of(Counter::BodiesHalved) > 0, "{report}");
+    assert_eq!(rig.emulator.count(""), COUNT, "nothing was stored twice");
+    // the frame of gzip, and a head for each stored block
+    let (raw, wire) = (of(Counter::BodyRawBytes), of(Counter::BodyWireBytes));
+    assert!((raw..raw + raw / 500).contains(&wire), "{raw} {wire}");
+}
+
+#[test]
 fn answers_that_come_too_late_are_not_waited_for() {
     let _machine = beside_others();
     let options = Options {
