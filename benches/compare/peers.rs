@@ -40,7 +40,15 @@ pub(crate) const PEERS: &[Peer] = &[
         form: Form::Columns,
         work: "header and extension to the columns of CommonSecurityLog with their types; gzip; HTTPS; \
                every body on disk first (durability = \"power\")",
-        command: cefline,
+        command: |place| cefline(place, "power", ""),
+        version: || version(Command::new(env!("CARGO_BIN_EXE_cefline"))),
+    },
+    Peer {
+        name: "cefline-plain",
+        form: Form::Columns,
+        work: "the same, but no more than Debian's rsyslog and syslog-ng do: without gzip (gzip_level = 0), \
+               nothing on disk (durability = \"memory\")",
+        command: |place| cefline(place, "memory", "gzip_level = 0\n"),
         version: || version(Command::new(env!("CARGO_BIN_EXE_cefline"))),
     },
     Peer {
@@ -204,9 +212,15 @@ fn configured(
     Ok(command)
 }
 
-fn cefline(place: &Place<'_>) -> Result<Command> {
+/// With this durability, and these lines of `[batch]` before those of the place.
+fn cefline(place: &Place<'_>, durability: &str, batch: &str) -> Result<Command> {
     fs::write(place.folder.join("secret"), "a-secret")?;
-    let more = [("COLLECTOR", COLLECTOR), ("BATCH", place.batch)];
+    let batch = format!("{batch}{}", place.batch);
+    let more = [
+        ("COLLECTOR", COLLECTOR),
+        ("DURABILITY", durability),
+        ("BATCH", &batch),
+    ];
     let file = configuration(place, "cefline.toml", &more)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_cefline"));
     command.arg("run").arg("--config").arg(file);
