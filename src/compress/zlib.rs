@@ -14,6 +14,7 @@
 //! ```
 
 use crate::deflate::{HEADER, TRAILER_BYTES};
+use crate::limits::GZIP_LEVEL_MOST;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 /// The encoder is given at least this much room to write into...
@@ -59,7 +60,7 @@ pub(super) struct Zlib {
 impl Zlib {
     /// `level` from 0 to 9.
     pub(super) fn new(level: u32) -> Self {
-        let level = Compression::new(level.min(9));
+        let level = Compression::new(level.min(GZIP_LEVEL_MOST));
         let mut gzip = Zlib {
             deflate: Compress::new(level, false),
             level,
