@@ -316,15 +316,10 @@ pub fn start(options: Options, clock: Clock) -> Result<Emulator, EmulatorError> 
     let ca_pem = identity
         .as_ref()
         .map_or_else(String::new, |identity| identity.ca_pem.clone());
-    let bind = |address: SocketAddr| {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    let open = |address| bind(address).map_err(|error| EmulatorError::Listen(address, error));
-    let (service_listener, listen) = open(options.listen)?;
-    let (control_listener, control) = open(options.control)?;
+    let open =
+        |address| server::Open::on(address).map_err(|error| EmulatorError::Listen(address, error));
+    let (service, control_port) = (open(options.listen)?, open(options.control)?);
+    let (listen, control) = (service.address, control_port.address);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -337,8 +332,8 @@ pub fn start(options: Options, clock: Clock) -> Result<Emulator, EmulatorError> 
     let server = server::Server {
         shared: Arc::clone(&shared),
         tls: identity.map(|identity| identity.server),
-        service: (service_listener, listen),
-        control: (control_listener, control),
+        service,
+        control: control_port,
         stopped,
     };
     let thread = std::thread::Builder::new()

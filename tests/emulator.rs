@@ -7,6 +7,7 @@ mod awaited;
 use awaited::awaited;
 use std::error::Error;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 const INGESTION: &str = "https://monitor.azure.com/.default";
 const QUERY: &str = "https://api.loganalytics.azure.com/.default";
@@ -858,6 +860,22 @@ async fn a_blackhole_freezes_what_is_open_and_resets_it_at_its_end() {
     );
     set(Outage::None);
     assert_eq!(kind(DEADLINE), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_port_that_refuses_is_given_to_nobody_who_asks_for_any() {
+    // from the beginning: what is left of a connection would keep the port as well
+    let rehearsal = Rehearsal::with(Faults {
+        outage: Outage::Refuse,
+        ..Faults::default()
+    });
+    let url = rehearsal.emulator.url();
+    let address: SocketAddr = url.replace("https://", "").parse().unwrap();
+    wait_for(async || std::net::TcpStream::connect(address).is_err()).await;
+    // as the kernel looks whether a port is free for somebody who has named none
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let error = other.bind(&address.into()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
 
 #[tokio::test]

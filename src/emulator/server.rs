@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -36,9 +38,36 @@ use crate::limits::{EMULATOR_CONNECTIONS_MAX, EMULATOR_HANDSHAKE_TIME, EMULATOR_
 pub(super) struct Server {
     pub(super) shared: Arc<Shared>,
     pub(super) tls: Option<Arc<ServerConfig>>,
-    pub(super) service: (std::net::TcpListener, SocketAddr),
-    pub(super) control: (std::net::TcpListener, SocketAddr),
+    pub(super) service: Open,
+    pub(super) control: Open,
     pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// A port that is listened on.
+pub(super) struct Open {
+    listener: std::net::TcpListener,
+    pub(super) address: SocketAddr,
+    /// Bound to the port and never listening: whoever connects is refused while there is no listener, and
+    /// the kernel gives the port to nobody who asks for any.
+    holder: Socket,
+}
+
+impl Open {
+    /// Listens on this address; port 0 is any that is free.
+    pub(super) fn on(address: SocketAddr) -> io::Result<Open> {
+        let holder = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        // without it there could be no listener besides
+        holder.set_reuse_address(true)?;
+        holder.bind(&address.into())?;
+        let address = holder.local_addr()?.as_socket().unwrap_or(address);
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Open {
+            listener,
+            address,
+            holder,
+        })
+    }
 }
 
 impl Server {
@@ -49,21 +78,21 @@ impl Server {
             shared: Arc::clone(&self.shared),
             port: Port::Service,
             tls: self.tls.map(TlsAcceptor::from),
-            address: self.service.1,
+            address: self.service.address,
             outage: outage.subscribe(),
         };
         let control = Listener {
             shared: Arc::clone(&self.shared),
             port: Port::Control,
             tls: None,
-            address: self.control.1,
+            address: self.control.address,
             // nobody ever sends on this one: outages do not reach the control port
             outage: watch::Sender::new(Outage::None).subscribe(),
         };
         tokio::select! {
             () = play_outages(&self.shared, &outage) => {}
-            () = service.listen(self.service.0) => {}
-            () = control.listen(self.control.0) => {}
+            () = service.listen(self.service) => {}
+            () = control.listen(self.control) => {}
             _ = self.stopped.wait_for(|stopped| *stopped) => {}
         }
     }
@@ -119,7 +148,12 @@ struct Listener {
 }
 
 impl Listener {
-    async fn listen(mut self, listener: std::net::TcpListener) {
+    async fn listen(mut self, port: Open) {
+        let Open {
+            listener,
+            holder: _holder,
+            ..
+        } = port;
         let connections = Arc::new(Semaphore::new(EMULATOR_CONNECTIONS_MAX));
         let mut open = TcpListener::from_std(listener).ok();
         loop {
@@ -155,7 +189,8 @@ impl Listener {
         Self::change(&mut self.outage).await;
     }
 
-    /// Opens the port again. Another program may have it for a moment: it is asked for again.
+    /// Opens the port again. Another program may listen on it, if it asked for just this one: then it is
+    /// tried again.
     async fn reopen(&self) -> Option<TcpListener> {
         match TcpListener::bind(self.address).await {
             Ok(listener) => Some(listener),

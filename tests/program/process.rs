@@ -1,15 +1,16 @@
 //! Processes of the built binary: started with what they need, watched, and killed when dropped.
 
 #[path = "../support/until.rs"]
-mod until;
+pub(crate) mod until;
 
 use crate::account::Account;
 use crate::http::{self, Answer};
 use crate::table::Table;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -379,8 +380,18 @@ impl ForwarderProcess {
     }
 }
 
-/// A port of the loopback address that nobody has at the moment.
+/// A port of the loopback address on which nobody listens. It is bound until this process ends, so that
+/// the kernel gives it to nobody else who asks for any.
 pub(crate) fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static HOLDERS: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // without it nobody could listen besides
+    holder.set_reuse_address(true).unwrap();
+    holder
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
+    let address = holder.local_addr().unwrap().as_socket().unwrap();
+    let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    holders.push(holder);
+    address
 }
