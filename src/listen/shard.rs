@@ -473,9 +473,13 @@ impl Shard {
         }
     }
 
-    /// Takes a connection out of the shard and closes it.
+    /// Takes a connection out of the shard and closes it. Once the peer sees that, all that it has sent is
+    /// in the counters, but for pieces that others have yet to map.
     fn leave(&self, number: u64, link: &Rc<Link>, why: Counter) {
-        self.tally.borrow_mut().add(why, 1);
+        let mut tally = self.tally.borrow_mut();
+        tally.add(why, 1);
+        tally.publish(&self.counters);
+        drop(tally);
         link.socket.shut();
         self.forget(number, link);
     }

@@ -58,6 +58,23 @@ fn numbers(rig: &Rig) -> Vec<u64> {
 }
 
 #[test]
+fn who_sees_its_connection_closed_finds_its_frames_counted() {
+    let _machine = beside_others();
+    let mut rig = Rig::start(QUICK);
+    for number in 1..=200 {
+        let mut socket = connect(&rig);
+        socket
+            .write_all(format!("{}\n", frame(number)).as_bytes())
+            .unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        assert_closed(&mut socket);
+        assert_eq!(rig.count(Counter::FramesReceived), number);
+        assert_eq!(rig.count(Counter::ConnectionsClosedByPeer), number);
+    }
+    rig.stop();
+}
+
+#[test]
 fn all_framings_are_understood_in_any_cuts() {
     let _machine = beside_others();
     let rig = Rig::start(QUICK);
