@@ -64,9 +64,11 @@ fn what_senders_have_left_behind_in_an_outage_arrives_after_it() {
         ..rig.options(seed, count)
     });
     assert_eq!(sent.messages(), count);
+    until("reads are paused", SOON, || {
+        (rig.count(Counter::ReadsPaused) > 0).then_some(())
+    });
     let received = rig.count(Counter::FramesReceived);
     assert!(received < count, "nobody was held up: {received} received");
-    assert!(rig.count(Counter::ReadsPaused) > 0);
     rig.emulator.set_faults(Faults::default()).unwrap();
     let snapshot = rig.settled(count);
     assert_eq!(snapshot.value(Counter::RowsUploaded), count);

@@ -1,6 +1,7 @@
 //! Emulator, forwarder and sender inside this process: quicker to start, and seen from within.
 
-use crate::process::{Keys, until};
+use crate::process::Keys;
+use crate::process::until::until_or;
 use crate::table::Table;
 use cefline::clock::Clock;
 use cefline::config::{self, Config, Machine};
@@ -124,12 +125,16 @@ impl Rig {
 
     /// Waits until so many frames have come and nothing is held.
     pub(crate) fn settled(&self, frames_count: u64) -> Snapshot {
-        until("all rows are settled", SETTLE_TIME, || {
+        let settled = || {
             let snapshot = self.view.snapshot();
             assert_eq!(snapshot.imbalance(), 0, "{snapshot:?}");
             let received = snapshot.value(Counter::FramesReceived);
             assert!(received <= frames_count, "{received} of {frames_count}");
             (received == frames_count && snapshot.held() == 0).then_some(snapshot)
+        };
+        until_or("all rows are settled", SETTLE_TIME, settled, || {
+            let counted = counted(&self.view.snapshot());
+            format!("of {frames_count}: {counted}; {:?}", self.emulator.stats())
         })
     }
 
@@ -167,4 +172,13 @@ impl Drop for Rig {
             forwarder.stop(Duration::ZERO);
         }
     }
+}
+
+/// What is not zero.
+fn counted(snapshot: &Snapshot) -> String {
+    let counters = Counter::ALL.iter().filter_map(|counter| {
+        let value = snapshot.value(*counter);
+        (value > 0).then(|| format!("{counter:?}: {value}"))
+    });
+    counters.collect::<Vec<_>>().join(", ")
 }

@@ -8,7 +8,17 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Looks until there is something to see, and fails past `time`.
-pub(crate) fn until<T>(what: &str, time: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, time: Duration, look: impl FnMut() -> Option<T>) -> T {
+    until_or(what, time, look, String::new)
+}
+
+/// The same; a failure says what `instead` tells.
+pub(crate) fn until_or<T>(
+    what: &str,
+    time: Duration,
+    mut look: impl FnMut() -> Option<T>,
+    instead: impl Fn() -> String,
+) -> T {
     let clock = Clock::start();
     loop {
         if let Some(found) = look() {
@@ -16,7 +26,8 @@ pub(crate) fn until<T>(what: &str, time: Duration, mut look: impl FnMut() -> Opt
         }
         assert!(
             clock.mono() < Mono(0).plus(time),
-            "not within {time:?}: {what}"
+            "not within {time:?}: {what} {}",
+            instead()
         );
         thread::sleep(LOOK);
     }
