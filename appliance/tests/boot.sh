@@ -10,19 +10,33 @@ begin
 prepare </dev/null
 
 # ---- from the firmware to a listening port. The guest's clock is the host's: a machine that has other things
-# to do is slow, so the best of three counts.
-fast=12
-for try in 1 2 3; do
+# to do is slow, so the best of three counts. On one that is always slow a clock counts that goes by 2 ns with
+# each instruction, and by the host's only while the guest waits: it shows some 12.4 s, however slow the machine is.
+fast=12 fast_counted=13
+for try in 1 2 3 counted; do
+    most=$fast clock="the guest's clock"
+    if [ "$try" = counted ]; then
+        most=$fast_counted clock="a clock that counts instructions"
+        machine_extra=(-icount "shift=1,sleep=on")
+    fi
     new_machine image
     start_machine "$out/configuration.img"
     wait_line 'appliance: READY in [0-9.]+ s' "$boot_time" || finish
     ready=$(said 'READY in [0-9.]+' | grep -o '[0-9.]*$')
-    printf '        READY in %s s, %s s by the host from the power on\n' "$ready" $((SECONDS - started))
-    is_fast() { awk -v s="$ready" -v most="$fast" 'BEGIN { exit !(s <= most) }'; }
-    if is_fast || [ "$try" -eq 3 ]; then break; fi
-    pull_plug
+    printf '        READY in %s s by %s, %s s by the host from the power on\n' "$ready" "$clock" $((SECONDS - started))
+    is_fast() { awk -v s="$ready" -v most="$most" 'BEGIN { exit !(s <= most) }'; }
+    if is_fast; then break; fi
+    [ "$try" = counted ] || pull_plug
 done
-expect "listening within $fast s of the guest's clock" is_fast
+expect "listening within $most s of $clock" is_fast
+if [ "$try" = counted ]; then
+    # for all else it need not be slow
+    pull_plug
+    machine_extra=()
+    new_machine image
+    start_machine "$out/configuration.img"
+    wait_line 'appliance: READY in [0-9.]+ s' "$boot_time" || finish
+fi
 expect "version, slot and kernel are told" line 'appliance: version .* slot [aA] kernel 6\.12\.'
 expect "the configuration came from the disk" line 'appliance: configuration from .*cefline.toml'
 expect "the network is told" line 'appliance: network .*10\.0\.2\.15/24'
